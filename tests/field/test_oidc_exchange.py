@@ -16,9 +16,13 @@ import jwt
 import pytest
 
 from authsvc.credentials import CredentialBroker
+from authsvc.diagnosis import Level, Report
+from authsvc.diagnosis.endpoint_remedies import Place
+from authsvc.diagnosis.token_endpoints import ask_as_client, form_of
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import BearerCredentials, Principal, Secret
 from authsvc.server.brokers import open_broker
+from authsvc.server.config import ExchangeSettings
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.oidc_provider import (
     AUTHSVC_KEY_PEM,
@@ -206,3 +210,21 @@ async def test_a_server_that_does_not_trust_the_provider(
     async with broker_of(api_server, tmp_path, across(provider, tmp_path)) as broker:
         error = await refused(broker, api_server, token)
     assert f"{provider.issuer}/token: answered 400 (invalid_grant)" in error.detail
+
+
+@pytest.mark.parametrize("profile", ["rfc8693", "jwt-bearer"])
+@pytest.mark.parametrize("is_right", [True, False])
+async def test_the_doctor_tells_whether_the_provider_takes_the_client(
+    provider: OidcProvider, tmp_path: Path, profile: str, is_right: bool
+) -> None:
+    values = {"issuers": (provider.issuer,), "profile": profile}
+    client = client_of(provider, tmp_path / "idp", "client_secret_basic")
+    if not is_right:
+        client["client_secret_file"].write_text("another secret")
+    table = ExchangeSettings.model_validate({**values, **client})
+    report = Report("credentials")
+    place = Place("credentials.exchange", is_of_client=True)
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        await ask_as_client(report, table, place, form_of(table))
+    (finding,) = report.findings
+    assert finding.level is (Level.OK if is_right else Level.FAIL), finding.text
