@@ -21,6 +21,7 @@ from bench.section import Options, Section, exit_status
 
 SECTIONS = {
     "rows": "bench.sections.rows",
+    "credentials": "bench.sections.credentials",
     "checks": "bench.sections.checks",
     "refresh": "bench.sections.refresh",
     "latency": "bench.sections.latency",

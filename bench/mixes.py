@@ -25,6 +25,9 @@ CREATED = (pb.OUTCOME_CREATED,)
 REAUTHENTICATED = (pb.OUTCOME_REAUTHENTICATED,)
 FIRST_CREATED = (pb.OUTCOME_CREATED, pb.OUTCOME_REUSED)
 
+CREDENTIAL_NAME = "api"
+"""What requests ask for that ask for credentials."""
+
 
 @dataclass(frozen=True, slots=True)
 class Kind:
@@ -38,6 +41,7 @@ class Kind:
         changes: whether each request has a session of its own: it changes the record, or makes it,
             or is the first about it.
         prepare: what each session needs to have been asked before.
+        issued: names of the credentials that the answer has.
     """
 
     row: str
@@ -46,6 +50,7 @@ class Kind:
     named: bool = True
     changes: bool = False
     prepare: Ask | None = None
+    issued: tuple[str, ...] = ()
 
     def is_right(self, answer: Answer) -> bool:
         """Whether the answer is what the row says."""
@@ -53,7 +58,12 @@ class Kind:
             return not self.outcomes
         if isinstance(answer, bytes):
             answer = pb.ResolveSessionResponse.FromString(answer)
-        return answer.outcome in self.outcomes and bool(answer.principal.subject) == self.named
+        issued = [it.name for it in answer.named_credentials if it.HasField("credentials")]
+        return (
+            answer.outcome in self.outcomes
+            and bool(answer.principal.subject) == self.named
+            and issued == [*self.issued]
+        )
 
 
 def _request(
@@ -71,6 +81,18 @@ def _first(population: Population, number: int, _: int) -> pb.ResolveSessionRequ
     return _request(population, number, population.first_token(number))
 
 
+def _without(population: Population, number: int, _: int) -> pb.ResolveSessionRequest:
+    request = _first(population, number, 0)
+    request.credential_selection.SetInParent()
+    return request
+
+
+def _bearer(population: Population, number: int, _: int) -> pb.ResolveSessionRequest:
+    request = _first(population, number, 0)
+    request.credential_selection.requests.add(name=CREDENTIAL_NAME)
+    return request
+
+
 def _created(population: Population, number: int, _: int) -> pb.ResolveSessionRequest:
     return _request(population, number, population.first_token(number), create=True)
 
@@ -81,6 +103,8 @@ def _anonymous(population: Population, number: int, _: int) -> pb.ResolveSession
 
 KINDS: Mapping[str, Kind] = {
     "hot": Kind("8", _first, REUSED),
+    "without": Kind("8", _without, REUSED),
+    "bearer": Kind("8", _bearer, REUSED, issued=(CREDENTIAL_NAME,)),
     "seed": Kind("2", _created, FIRST_CREATED, changes=True),
     "each": Kind("8", _first, REUSED, changes=True),
     "changing": Kind("8 or 11", _first, REUSED),

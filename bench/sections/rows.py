@@ -23,7 +23,9 @@ CALLS = {"hot": 3_000, "earlier": 1_500, "tokenless": 1_500, "principal": 1_500}
 
 ORDINARY_CALLS = 320
 
-ROWS = tuple(kind for kind in KINDS if kind not in ("each", "changing", "seed"))
+ROWS = tuple(
+    kind for kind in KINDS if kind not in ("each", "changing", "seed", "without", "bearer")
+)
 
 CLIENTS = 8
 """Client processes, each with a connection: MCP servers, say."""

@@ -108,5 +108,11 @@ def test_each_row_knows_its_answer() -> None:
     assert not KINDS["refresh"].is_right(reused)
     assert KINDS["tokenless"].is_right(anonymous)
     assert not KINDS["tokenless"].is_right(reused)
+    assert KINDS["without"].is_right(reused)
+    assert not KINDS["bearer"].is_right(reused)
+    reused.named_credentials.add(name="api").credentials.bearer.access_token = "x"
+    assert KINDS["bearer"].is_right(reused)
+    assert not KINDS["without"].is_right(reused)
+    assert not KINDS["hot"].is_right(reused)
     assert KINDS["refused"].is_right(None)
     assert not KINDS["refused"].is_right(reused)

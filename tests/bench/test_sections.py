@@ -8,7 +8,7 @@ import pytest
 
 from bench.apps import PATHS
 from bench.section import Options
-from bench.sections import anonymous, audit, gate, independent, refresh, signals
+from bench.sections import anonymous, audit, credentials, gate, independent, refresh, signals
 
 pytestmark = pytest.mark.anyio
 
@@ -77,3 +77,16 @@ async def test_new_tokens_are_beside_bare_verifications(
     section = await refresh.run(Options(tmp_path, rounds=1))
     assert [row[0] for row in section.rows] == ["raw echo, unary", refresh.BARE, *refresh.SIDES]
     assert all(goal.measured.median > 0 for goal in section.goals)
+
+
+async def test_the_section_on_credentials_has_all_sides(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(credentials, "SESSIONS", 20)
+    monkeypatch.setattr(credentials, "CALLS", dict.fromkeys(credentials.CALLS, 80))
+    section = await credentials.run(Options(tmp_path, rounds=1))
+    assert [row[0] for row in section.rows] == [
+        f"{name}, {rpc}" for rpc in ("unary", "stream") for name in credentials.KINDS
+    ]
+    assert len(section.goals) == 4
+    assert section.notes[0].endswith(" 10 calls of the token endpoint then, 0 since.")
