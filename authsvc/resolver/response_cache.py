@@ -188,9 +188,6 @@ class ResponseCache:
             or not _may_come_again(request, resolution)
         ):
             return
-        bearers = _bearers(resolution)
-        if self._has_rejected(bearers):
-            return
         until = unchanged_until(record, self._limits)
         if presented.issue_time > 0:
             until = min(until, presented.issue_time + self._limits.not_befores_kept_seconds)
@@ -206,7 +203,7 @@ class ResponseCache:
                 until,
                 resolution,
                 uses,
-                bearers,
+                _bearers(resolution),
             ),
         )
 

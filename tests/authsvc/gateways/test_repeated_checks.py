@@ -303,6 +303,32 @@ async def test_another_resolution_is_told_anew(
     assert second.assertion != first.assertion
 
 
+@pytest.mark.parametrize("name", ["", "api"])
+async def test_a_principal_without_credentials_is_served_again(
+    start: Start, idp: IdentityProvider, served: Served, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Each route has the response to its own question in the cache."""
+
+    class IssuesNone:
+        async def issue(self, *_: object) -> None:
+            """Nothing."""
+
+    monkeypatch.setattr(Execution, "_issuing", lambda *_: IssuesNone())
+    table = {
+        "role": "reader",
+        "access_key_id": "AKIAREADER",
+        "secret_access_key_file": "unread",
+        "name": "api",
+        "resources": [RESOURCE],
+    }
+    monkeypatch.setattr("authsvc.server.brokers.secret_of", lambda *_: Secret("unread"))
+    gateway = await start(
+        {"credentials": True, "credential_name": name}, credentials={"static": [table]}
+    )
+    await repeated(gateway, token=idp.token())
+    assert served.last()
+
+
 async def test_credentials_are_not_kept_here(
     start: Start, idp: IdentityProvider, served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
