@@ -11,7 +11,16 @@ from typing import Any
 
 import pytest
 
-from authsvc.domain.resolution import Actor, Principal, Secret
+from authsvc.domain.errors import AuthError, Reason
+from authsvc.domain.resolution import (
+    Actor,
+    AwsCredentials,
+    BearerCredentials,
+    Credentials,
+    Principal,
+    Resolution,
+    Secret,
+)
 
 
 def test_secrets_are_equal_by_their_text() -> None:
@@ -127,3 +136,15 @@ def test_what_is_no_scope_is_not_looked_for(scopes: tuple[str, ...]) -> None:
 def test_a_list_is_no_scope() -> None:
     with pytest.raises(TypeError, match="a scope is a string, not list"):
         Principal("i", "s", 1.0).has_scope(["read"])  # type: ignore[arg-type]
+
+
+def test_what_is_issued_is_everything_but_errors() -> None:
+    first = BearerCredentials(Secret("first"), "Bearer", 1.0)
+    second = AwsCredentials("AKIA", Secret("hush"), None, "eu-central-1", 1.0)
+    refused = AuthError(Reason.CREDENTIALS_REFUSED)
+    named: dict[str, Credentials | AuthError] = {"refused": refused, "second": second}
+    resolution = Resolution(credentials=first, named_credentials=named)
+    assert [*resolution.issued()] == [first, second]
+    least = first.memory_bytes() + second.memory_bytes()
+    assert least < resolution.credentials_memory_bytes() < least + 500
+    assert ([*Resolution().issued()], Resolution().credentials_memory_bytes()) == ([], 0)
