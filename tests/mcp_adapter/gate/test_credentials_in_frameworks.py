@@ -126,6 +126,31 @@ async def asked(endpoint: Endpoint, session: str, token: str) -> Any:  # noqa: A
     return await endpoint.post(call("api", token), session=session, token=token)
 
 
+async def test_a_tool_in_a_thread_asks_by_the_event_loop() -> None:
+    server, fast = MCPServer("official"), FastMCP("fastmcp")
+
+    def issued_in_thread(request: HTTPConnection | None) -> str:
+        found = anyio.from_thread.run(caller(request).credentials, "api")
+        assert isinstance(found, BearerCredentials)
+        return found.access_token.reveal()
+
+    @server.tool()
+    def api(ctx: Context) -> str:
+        return issued_in_thread(ctx.request_context.request)
+
+    @fast.tool(name="api")
+    def of_fastmcp() -> str:
+        return issued_in_thread(get_http_request())
+
+    with as_caller("alice", named={"api": token_of_the_api("alice")}):
+        async with Client(server) as client:
+            answer = await client.call_tool("api", {})
+        async with FastMCPClient(fast) as fast_client:
+            fast_answer = await fast_client.call_tool("api", {})
+    assert "api-token-for-alice" in str(answer.content)
+    assert fast_answer.data == "api-token-for-alice"
+
+
 async def test_in_memory_clients_have_those_of_the_made_request() -> None:
     server, fast = MCPServer("official"), FastMCP("fastmcp")
 
