@@ -35,7 +35,7 @@ from authsvc.domain.record import (
     principal_session_id,
 )
 from authsvc.domain.resolution import Resolution
-from authsvc.domain.tokens import BearerToken, PresentedToken, RejectedToken
+from authsvc.domain.tokens import BearerToken, PresentedToken, RejectedToken, VerifiedToken
 from authsvc.resolver.call_limits import CallLimits
 from authsvc.resolver.execution import Execution, LostUpdateError
 from authsvc.resolver.request import Request, bearer
@@ -46,6 +46,10 @@ from authsvc.tokens import TokenVerifier
 
 SESSION_ID_BYTES = 24
 """Random bytes in a minted session id: 192 bits, 32 characters."""
+
+SLOW_SECONDS = 0.1
+"""Seconds after which it is checked once more that a request has not been revoked: an endpoint of
+credentials may take longer to answer than a revocation to be effective."""
 
 MAX_ATTEMPTS = 64
 """How often one request may lose the compare-and-set before it fails with CONFLICT."""
@@ -272,8 +276,11 @@ class SessionResolver:
         self, request: Request, decision: Decision, presented: PresentedToken, now: float
     ) -> Resolution:
         uses = self.call_limits.take(request, decision.principal)
+        began = time.monotonic()
         try:
             resolution = await self._execution.carry_out(request, decision, presented, now)
+            if time.monotonic() >= began + SLOW_SECONDS and isinstance(presented, VerifiedToken):
+                await self._check_again(request, presented)
         except BaseException as error:
             self.call_limits.put_back_after(error, uses)
             if isinstance(error, AuthError) and error.reason in _OF_CREDENTIALS:
@@ -281,6 +288,19 @@ class SessionResolver:
             raise
         self._responses.put(request, decision, presented, resolution, uses)
         return resolution
+
+    async def _check_again(self, request: Request, presented: VerifiedToken) -> None:
+        """
+        Raises:
+            AuthError: the session or the token has been revoked in the meantime.
+        """
+        now = self._clock()
+        record = self._store.cached_record(request.session_id, request.consistency_token)
+        record = record or await self._store.get(request.session_id)
+        if (ended := decide_unusable_session(record, create=False, now=now)) is not None:
+            await self._execution.carry_out(request, ended, presented, now)
+        if (rejection := await self._checks.revocation(request, presented, now)) is not None:
+            raise rejection
 
 
 _OF_CREDENTIALS = {Reason.CREDENTIALS_REFUSED, Reason.CREDENTIALS_UNAVAILABLE}

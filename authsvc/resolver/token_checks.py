@@ -127,12 +127,23 @@ class TokenChecks:
         except AuthError as error:
             self._audit(request, error)
             return RejectedToken(token.digest, error)
+        rejection = await self.revocation(request, verified, now)
+        return verified if rejection is None else RejectedToken(verified.digest, rejection)
+
+    async def revocation(
+        self, request: Request, verified: VerifiedToken, now: float
+    ) -> AuthError | None:
+        """Why a valid token is rejected by a not-before, audited; None where it is not.
+
+        Args:
+            request: the request that presented it.
+            verified: its token.
+            now: seconds since the epoch.
+        """
         rejection = await self._revoked(verified, request.consistency_token, now)
-        if rejection is None:
-            return verified
-        if self._usages.of(request.caller).may_audit():
+        if rejection is not None and self._usages.of(request.caller).may_audit():
             security.token_rejected(rejection, token=verified, **request.audit_fields)
-        return RejectedToken(verified.digest, rejection)
+        return rejection
 
     def _audit(self, request: Request, error: AuthError) -> None:
         """Audit a token that is at fault itself."""
