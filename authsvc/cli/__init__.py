@@ -20,6 +20,10 @@ COMMANDS = {
     "sessions": ("authsvc.cli.sessions", "List, show, revoke and watch sessions."),
     "signals": ("authsvc.cli.signals", "Show and test the streams of identity providers."),
     "console": ("authsvc.cli.console", "Serve the operator's web console."),
+    "credential-process": (
+        "authsvc.cli.credential_process",
+        "Print a token's AWS credentials for the AWS CLI and SDKs.",
+    ),
     "token": ("authsvc.cli.token", "Print a development token."),
     "dev-certificates": ("authsvc.cli.certificates", "Write certificates for development."),
     "completion": ("authsvc.cli.completion", "Print a shell completion script."),

@@ -1,4 +1,8 @@
-"""How operators' commands connect: options, ``AUTHSVC_ADMIN_…`` variables, a TOML file."""
+"""How commands connect: options and variables; for operators' commands also a TOML file.
+
+The variables are ``AUTHSVC_ADMIN_…`` for operators, ``AUTHSVC_CLIENT_…`` for commands that ask as
+an MCP server does.
+"""
 
 from __future__ import annotations
 
@@ -16,23 +20,25 @@ from authsvc.cli.failing import Failure, errors_explained
 
 if TYPE_CHECKING:
     # gRPC takes a while to import.
-    from authsvc.client import AdminClient, ClientTls
+    from authsvc.client import AdminClient, AuthClient, ClientTls
 
 PREFIX = "AUTHSVC_ADMIN_"
+CLIENT_PREFIX = "AUTHSVC_CLIENT_"
 
 ResultT = TypeVar("ResultT")
+ClientT = TypeVar("ClientT", "AdminClient", "AuthClient")
 
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """The address of authsvc, and what authenticates the operator.
+    """The address of authsvc, and what authenticates its caller.
 
     Attributes:
         target: as ``AdminClient`` takes it.
         ca_file: PEM authorities of authsvc's certificate; None without TLS.
-        certificate_file: the operator's certificate; None without one.
+        certificate_file: the caller's certificate; None without one.
         key_file: its key.
-        service_token_file: the operator's service token; None without one.
+        service_token_file: the caller's service token; None without one.
         timeout_seconds: of one call, retries included.
     """
 
@@ -44,19 +50,35 @@ class Connection:
     timeout_seconds: float
 
     def run(self, work: Callable[[AdminClient], Awaitable[ResultT]]) -> ResultT:
-        """What ``work`` does with a client.
+        """What ``work`` does with an operator's client.
 
         Raises:
             Failure: authsvc denies the call or is unreachable, or options contradict each other.
         """
-        client = self._client()
+        from authsvc.client import AdminClient
+
+        with errors_explained(self.target):
+            return self._run(AdminClient, work)
+
+    def ask(self, work: Callable[[AuthClient], Awaitable[ResultT]]) -> ResultT:
+        """What ``work`` does with the client of an MCP server.
+
+        Raises:
+            AuthError: authsvc denies the call or is unreachable.
+            Failure: options contradict each other.
+        """
+        from authsvc.client import AuthClient
+
+        return self._run(AuthClient, work)
+
+    def _run(self, kind: type[ClientT], work: Callable[[ClientT], Awaitable[ResultT]]) -> ResultT:
+        client = self._client(kind)
 
         async def connected() -> ResultT:
             async with client:
                 return await work(client)
 
-        with errors_explained(self.target):
-            return asyncio.run(connected())
+        return asyncio.run(connected())
 
     def tls(self) -> ClientTls | None:
         """The TLS settings; None in the clear.
@@ -76,8 +98,7 @@ class Connection:
             raise Failure("a certificate or service token requires TLS: give --ca-file")
         return None
 
-    def _client(self) -> AdminClient:
-        from authsvc.client import AdminClient
+    def _client(self, kind: type[ClientT]) -> ClientT:
         from authsvc.client.targets import Targets
 
         tls = self.tls()
@@ -86,42 +107,47 @@ class Connection:
                 raise Failure(
                     f"{self.target} is not on this machine: TLS is required, give --ca-file"
                 )
-            return AdminClient(self.target, deadline_seconds=self.timeout_seconds, tls=tls)
+            return kind(self.target, deadline_seconds=self.timeout_seconds, tls=tls)
         except ValueError as error:
             raise Failure(f"--target: {error}") from None
         except OSError as error:
             raise Failure(f"TLS: {error.strerror}") from None
 
 
-def _path_option(name: str, about: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    variable = PREFIX + name.removeprefix("--").replace("-", "_").upper()
+def _path_option(prefix: str, name: str, about: str) -> Callable[..., Callable[..., Any]]:
+    variable = prefix + name.removeprefix("--").replace("-", "_").upper()
     kind = click.Path(path_type=Path, dir_okay=False)
     return click.option(name, type=kind, envvar=variable, show_envvar=True, help=about)
 
 
-_OPTIONS = (
-    click.option(
-        "--target",
-        default="127.0.0.1:50051",
-        envvar=f"{PREFIX}TARGET",
-        show_envvar=True,
-        show_default=True,
-        help="Address of authsvc; separate several replicas with commas.",
-    ),
-    _path_option("--ca-file", "Authorities (PEM) that sign authsvc's certificate."),
-    _path_option("--certificate-file", "Your certificate; its caller needs admin = true."),
-    _path_option("--key-file", "Its key."),
-    _path_option("--service-token-file", "Your service token, instead of a certificate."),
-    click.option(
-        "--timeout-seconds",
-        type=click.FloatRange(min=0, min_open=True),
-        default=10.0,
-        envvar=f"{PREFIX}TIMEOUT_SECONDS",
-        show_envvar=True,
-        show_default=True,
-        help="Timeout of one call, retries included.",
-    ),
-)
+def _options(prefix: str, caller: str) -> list[Callable[..., Callable[..., Any]]]:
+    """The options of a connection, whose caller has to be ``caller``."""
+    return [
+        click.option(
+            "--target",
+            default="127.0.0.1:50051",
+            envvar=f"{prefix}TARGET",
+            show_envvar=True,
+            show_default=True,
+            help="Address of authsvc; separate several replicas with commas.",
+        ),
+        _path_option(prefix, "--ca-file", "Authorities (PEM) that sign authsvc's certificate."),
+        _path_option(prefix, "--certificate-file", f"Your certificate; its caller needs {caller}."),
+        _path_option(prefix, "--key-file", "Its key."),
+        _path_option(
+            prefix, "--service-token-file", "Your service token, instead of a certificate."
+        ),
+        click.option(
+            "--timeout-seconds",
+            type=click.FloatRange(min=0, min_open=True),
+            default=10.0,
+            envvar=f"{prefix}TIMEOUT_SECONDS",
+            show_envvar=True,
+            show_default=True,
+            help="Timeout of one call, retries included.",
+        ),
+    ]
+
 
 NAMES = tuple(Connection.__dataclass_fields__)
 """The settings that the file may have."""
@@ -143,16 +169,30 @@ def _read_file(ctx: click.Context, parameter: click.Parameter, path: Path | None
     ctx.default_map = {**(ctx.default_map or {}), **given}
 
 
-def admin_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of a connection; it gets ``connection``, a ``Connection``."""
+def _connected(
+    command: Callable[..., None], options: list[Callable[..., Callable[..., Any]]]
+) -> Callable[..., None]:
+    """A command with these options; it gets ``connection``, a ``Connection``."""
 
     @functools.wraps(command)
     def connected(**given: Any) -> None:  # noqa: ANN401 - whatever options the command has
         values = {name: given.pop(name) for name in NAMES}
         command(connection=Connection(**values), **given)
 
-    for option in reversed(_OPTIONS):
+    for option in reversed(options):
         connected = option(connected)
+    return connected
+
+
+def client_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command that asks as an MCP server does the options of a connection; it gets
+    ``connection``, a ``Connection``."""
+    return _connected(command, _options(CLIENT_PREFIX, "the resource among its resources"))
+
+
+def admin_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give an operator's command the options of a connection; it gets ``connection``, a
+    ``Connection``."""
     return click.option(
         "--admin-config",
         type=click.Path(path_type=Path, dir_okay=False),
@@ -163,4 +203,4 @@ def admin_options(command: Callable[..., None]) -> Callable[..., None]:
         callback=_read_file,
         help="A TOML file with target, ca_file, service_token_file and so on; variables and "
         "options override it.",
-    )(connected)
+    )(_connected(command, _options(PREFIX, "admin = true")))

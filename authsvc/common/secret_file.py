@@ -23,19 +23,23 @@ class SecretFileError(ValueError):
         self.setting = setting
 
 
-def read_secret_file(path: Path, *, max_bytes: int = MAX_BYTES) -> str:
+def read_secret_file(path: Path, *, max_bytes: int = MAX_BYTES, is_private: bool = False) -> str:
     """The text of a file, without white space around it.
 
     Args:
         path: the file. A pipe is rejected: to read one would wait for its writer.
         max_bytes: the largest size.
+        is_private: whether it is rejected if every user of the machine may read or write it.
 
     Raises:
-        SecretFileError: it is no regular file, cannot be read, is empty, too large, or is not
-            UTF-8.
+        SecretFileError: it is no regular file, cannot be read, is open to all users, is empty, too
+            large, or is not UTF-8.
     """
     try:
         status = path.stat()
+        mode = stat.S_IMODE(status.st_mode)
+        if is_private and mode & stat.S_IRWXO:
+            raise SecretFileError(f"{path} is open to all users (mode {mode:o}): chmod 600 {path}")
         if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
             raise SecretFileError(f"{path}: is no regular file")
         if status.st_size > max_bytes:

@@ -90,9 +90,9 @@ class FileSettings(CheckedTable, BaseSettings):
         return (init_settings,)
 
 
-OTHER_PREFIXES = ("AUTHSVC_ADMIN_", "AUTHSVC_CONSOLE_")
+OTHER_PREFIXES = ("AUTHSVC_ADMIN_", "AUTHSVC_CLIENT_", "AUTHSVC_CONSOLE_")
 """Prefixes of variables that belong to other programs, and begin like authsvc's own: the operators'
-command line and the console."""
+command line, ``credential-process`` and the console."""
 
 SettingsT = TypeVar("SettingsT", bound=FileSettings)
 

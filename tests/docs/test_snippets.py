@@ -73,6 +73,11 @@ PROTECT, MIGRATION = "docs/protect-your-server.md", "docs/migration.md"
 
 OTHERS = [
     elsewhere(
+        "authsvc/cli/test_credential_process.py::test_the_profile_of_the_page",
+        "docs/credentials.md",
+        "ini",
+    ),
+    elsewhere(
         "docs/test_credentials_page.py::test_the_chart_mounts_the_assertion",
         "docs/credentials.md",
         "yaml",
