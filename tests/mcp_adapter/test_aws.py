@@ -12,6 +12,7 @@ from typing import Any
 import anyio
 import anyio.to_thread
 import pytest
+from aiobotocore.config import AioConfig
 from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -19,6 +20,7 @@ from starlette.responses import JSONResponse, Response
 from authsvc.domain.credential_requests import CredentialRequest
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import AwsCredentials, BearerCredentials, Principal, Secret
+from authsvc.net.system_bundle import system_bundle_file
 from mcp_adapter import Caller, NoCredentialsError, SessionGate, caller
 from mcp_adapter.aws import boto3_session_for, session_for
 from mcp_adapter.testing import FakeResolver, as_caller
@@ -338,3 +340,25 @@ async def test_many_requests_at_once(site: Site) -> None:
         async with session.create_client("sts", endpoint_url=site.url) as client:
             await asyncio.gather(*(client.get_caller_identity() for _ in range(20)))
     assert {key for key, *_ in signers(site)} == {f"ASIACALLER{it}" for it in range(2, 22)}
+
+
+async def test_clients_reach_aws_itself_directly() -> None:
+    """By no endpoint, proxy or authorities of the environment; those that a tool gives count."""
+    who = caller_of(Issuer())
+    blocking = await anyio.to_thread.run_sync(lambda: boto3_session_for(who, "reports"))
+    made = blocking.client("s3")
+    session: Any = await session_for(who, "reports")
+    async with session.create_client("s3") as client:
+        for it in (client, made):
+            assert it.meta.endpoint_url == "https://s3.eu-west-3.amazonaws.com"
+            assert it.meta.config.proxies == {}
+            assert "total_max_attempts" not in it.meta.config.retries  # AWS_MAX_ATTEMPTS
+    made.close()
+    for of in (session, blocking._session):
+        assert of.get_auth_token(signing_name="bedrock") is None
+    assert blocking._session.get_config_variable("ca_bundle") == str(system_bundle_file() or True)
+    config = AioConfig(proxies={"https": "http://proxy.example:1"})
+    async with session.create_client("s3", region_name="eu-west-2", config=config) as client:
+        assert client.meta.region_name == "eu-west-2"
+        assert client.meta.config.proxies == {"https": "http://proxy.example:1"}
+        assert client.meta.endpoint_url == "https://s3.eu-west-2.amazonaws.com"
