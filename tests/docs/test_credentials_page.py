@@ -1,4 +1,4 @@
-"""What docs/credentials.md shows of the chart."""
+"""What docs/credentials/client-authentication.md shows of the chart."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CHART = ROOT / "deploy" / "helm" / "authsvc"
 
 def test_the_chart_mounts_the_assertion(tmp_path: Path) -> None:
     """Where the page's settings name it."""
-    blocks = blocks_of("docs/credentials.md")
+    blocks = blocks_of("docs/credentials/client-authentication.md")
     (values,) = [it for it in blocks if it.language == "yaml" and "serviceAccountToken" in it.text]
     given = yaml.safe_load(values.text)
     deployment = Helm.unpacked(tmp_path).rendered(CHART, given)["Deployment", "authsvc"]

@@ -74,12 +74,12 @@ PROTECT, MIGRATION = "docs/protect-your-server.md", "docs/migration.md"
 OTHERS = [
     elsewhere(
         "authsvc/cli/test_credential_process.py::test_the_profile_of_the_page",
-        "docs/credentials.md",
+        "docs/credentials/in-a-tool.md",
         "ini",
     ),
     elsewhere(
         "docs/test_credentials_page.py::test_the_chart_mounts_the_assertion",
-        "docs/credentials.md",
+        "docs/credentials/client-authentication.md",
         "yaml",
         has="serviceAccountToken",
     ),
@@ -408,7 +408,7 @@ def test_json_is_json(block: Block) -> None:
 
 
 def test_the_session_policy_of_the_page_is_the_one_that_is_sent() -> None:
-    block = next(it for it in of("json") if it.page == "docs/credentials.md")
+    (block,) = (it for it in of("json") if "DateLessThan" in it.text)
     (shown,) = documents(block.text)
     permissions = ("s3:GetBucketLocation", "s3:ListBucket", "s3:GetObject")
     made = session_policy(("alpha",), permissions, ends=int(START) + 600, partition="aws")

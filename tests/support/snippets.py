@@ -9,11 +9,18 @@ from dataclasses import dataclass
 
 from tests.support.processes import ROOT
 
+_READMES = ("examples/**/README.md", "deploy/**/README.md")
+
 PAGES = (
     *("README.md", "CONTRIBUTING.md"),
     *(
         str(path.relative_to(ROOT))
-        for pattern in ("docs/*.md", "examples/**/README.md", "deploy/**/README.md")
+        for pattern in (
+            "docs/*.md",
+            "docs/credentials/*.md",
+            "examples/**/README.md",
+            "deploy/**/README.md",
+        )
         for path in sorted(ROOT.glob(pattern))
     ),
 )

@@ -232,7 +232,7 @@ async def test_the_profile_of_the_page(
     asker: Asker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Botocore runs it, with this test's addresses, files and bucket in place of the page's."""
-    (block,) = [it for it in blocks_of("docs/credentials.md") if it.language == "ini"]
+    (block,) = [it for it in blocks_of("docs/credentials/in-a-tool.md") if it.language == "ini"]
     parser = ConfigParser()
     parser.read_string(block.text)
     program, command, *words = shlex.split(parser["profile reports"]["credential_process"])
