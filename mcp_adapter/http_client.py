@@ -7,6 +7,7 @@ requests, responses and errors never has it.
 from __future__ import annotations
 
 import asyncio
+import re
 from http import HTTPStatus
 from typing import Any
 
@@ -27,6 +28,12 @@ __all__ = ["ApiClient", "api_client"]
 
 DEFAULT_TIMEOUT_SECONDS = 30.0
 
+_HEADER_VALUE = re.compile(r"[\x21-\x7e]+")
+"""What the token and its type consist of. HTTP libraries quote a value that they reject."""
+
+_LED_ELSEWHERE = "authsvc.led_elsewhere"
+"""The extension of a request that another origin has redirected. Redirects keep extensions."""
+
 
 class ApiClient(httpx2.AsyncClient):
     """An ``httpx2.AsyncClient`` for one API. It is made by ``api_client``.
@@ -46,7 +53,8 @@ class ApiClient(httpx2.AsyncClient):
         """Send a request to the API.
 
         Raises:
-            ValueError: its URL is of another origin: nothing is sent.
+            ValueError: its URL is of another origin, or the token cannot be sent in a header:
+                nothing is sent.
             NoCredentialsError: as of ``Caller.credentials``, as for the next two.
             AuthError: the token is refused or unavailable, or the caller's request has ended.
             TypeError: the credentials are no access token.
@@ -69,7 +77,9 @@ def api_client(
 
     Each request asks authsvc for the token, which has it cached, as a rule: a caller that has been
     revoked sends no more. The token goes to the origin of ``base_url`` alone. A redirect is not
-    followed unless a request asks for it, and then without the token where it leads elsewhere.
+    followed unless a request asks for it, and then without the token where it leads elsewhere, or
+    comes back from there. A Host header, and extensions of a request other than its timeout, have
+    no effect where it has the token.
 
     Where the API answers 401, authsvc is asked for another token, once for all requests that were
     sent with that one. If there is another, the request is sent again, unless its body was a
@@ -166,7 +176,10 @@ class _Authorized(httpx2.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send a request; see ``api_client``."""
-        if request.url.origin != self._origin:  # a redirect
+        if request.url.origin != self._origin or _LED_ELSEWHERE in request.extensions:
+            # A redirect. What it asks for is another's choice, so that it does not get the token
+            # where it leads back, either (Fetch standard, HTTP-redirect fetch, has the same).
+            request.extensions = {**request.extensions, _LED_ELSEWHERE: True}
             return await self._transport.handle_async_request(request)
         token = await self._tokens.current()
         response = await self._send(request, token)
@@ -185,17 +198,22 @@ class _Authorized(httpx2.AsyncBaseTransport):
 
     async def _send(self, request: httpx2.Request, token: BearerCredentials) -> httpx2.Response:
         headers = httpx2.Headers(request.headers)
-        headers["Authorization"] = f"{token.token_type} {token.access_token.reveal()}"
+        # By another name, a server of many hosts would pass the token on to another one.
+        headers["Host"] = request.url.netloc.decode("ascii")
+        headers["Authorization"] = _authorization(token)
         authorized = httpx2.Request(
             request.method,
             request.url,
             headers=headers,
             stream=request.stream,
-            extensions=request.extensions,
+            # Others name another host or target, or show the headers to the tool (trace).
+            extensions={
+                key: request.extensions[key] for key in request.extensions if key == "timeout"
+            },
         )
         try:
             return await self._transport.handle_async_request(authorized)
-        except httpx2.TransportError as error:
+        except BaseException as error:  # noqa: BLE001 - also when the tool is cancelled
             # The frames below have the headers in their variables, and so have those of the cause.
             error.__cause__ = error.__context__ = None
             raise error.with_traceback(None) from None
@@ -203,6 +221,17 @@ class _Authorized(httpx2.AsyncBaseTransport):
     async def aclose(self) -> None:
         """Close the connections."""
         await self._transport.aclose()
+
+
+def _authorization(token: BearerCredentials) -> str:
+    """
+    Raises:
+        ValueError: it cannot be sent. The message quotes nothing of it.
+    """
+    parts = token.token_type, token.access_token.reveal()
+    if not all(_HEADER_VALUE.fullmatch(part) for part in parts):
+        raise ValueError("the access token or its type has characters that no header can have")
+    return " ".join(parts)
 
 
 def _check_base_url(base_url: str) -> None:

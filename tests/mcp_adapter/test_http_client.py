@@ -201,6 +201,70 @@ async def test_a_redirect_elsewhere_gets_no_token() -> None:
     assert api.tokens == ["1"] * 4
 
 
+async def test_a_redirect_that_comes_back_from_elsewhere_gets_no_token() -> None:
+    api, other = Api({1}), Api(set())
+    async with (
+        served(api) as url,
+        served(other) as elsewhere,
+        api_client(caller_of(Issued()), "api", base_url=f"{url}/v1") as http,
+    ):
+        api.elsewhere = f"{elsewhere}/v1/elsewhere"
+        other.elsewhere = f"{url}/v1/admin"
+        assert (await http.post("/elsewhere", follow_redirects=True)).status_code == 401
+        assert (await http.get("/x")).json() == {"ok": True}
+    assert [(path, given[:6]) for _, path, given, _ in api.seen] == [
+        ("/v1/elsewhere", "Bearer"),
+        ("/v1/admin", ""),
+        ("/v1/x", "Bearer"),
+    ]
+
+
+class Recording(httpx2.AsyncBaseTransport):
+    """Keeps the requests that it is to send."""
+
+    def __init__(self) -> None:
+        self.sent: list[httpx2.Request] = []
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        self.sent.append(request)
+        return httpx2.Response(200)
+
+
+async def test_a_request_cannot_name_another_host_for_the_token_nor_show_it() -> None:
+    transport, who = Recording(), caller_of(Issued())
+    extensions = {"trace": print, "sni_hostname": "b.example", "target": b"http://b.example/"}
+    async with api_client(
+        who, "api", base_url="https://a.example:8443", transport=transport
+    ) as http:
+        await http.get("/x", headers={"host": "b.example"}, extensions=extensions, timeout=7)
+    (sent,) = transport.sent
+    assert sent.headers.get_list("host") == ["a.example:8443"]
+    assert sent.extensions == {"timeout": httpx2.Timeout(7).as_dict()}
+
+
+@pytest.mark.parametrize(
+    ("kind", "secret"),
+    [
+        ("Bearer", "of-the-api\n"),
+        ("Bearer", "of-the-api\r\nx: y"),
+        ("Bearer", "of the-api"),
+        ("Bearer", "of-the-api-\u00e9"),
+        ("Bearer", ""),
+        ("Bearer of-the-api\n", "x"),
+    ],
+)
+async def test_a_token_that_no_header_can_have_is_not_quoted(kind: str, secret: str) -> None:
+    issued = BearerCredentials(Secret(secret), kind, expire_time=2e9)
+    transport = Recording()
+    async with api_client(
+        caller_of(lambda wanted: issued), "api", base_url="https://a.example", transport=transport
+    ) as http:
+        with pytest.raises(ValueError, match="no header can have") as caught:
+            await http.get("/x")
+    assert "of-the" not in str(caught.value)
+    assert transport.sent == []
+
+
 @pytest.mark.parametrize("method", ["GET", "POST"])
 async def test_a_rejected_token_is_renewed_once(method: str) -> None:
     issued, api = Issued(), Api({2})
@@ -334,6 +398,31 @@ class Failing(httpx2.AsyncBaseTransport):
             raise OSError(f"after {len(headers)} headers")
         except OSError as error:
             raise httpx2.ReadError("closed") from error
+
+
+class Silent(httpx2.AsyncBaseTransport):
+    """Does not answer, with the headers in the variables of its frame."""
+
+    def __init__(self) -> None:
+        self.reached = asyncio.Event()
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        headers = request.headers.raw
+        self.reached.set()
+        await anyio.sleep_forever()
+        raise OSError(f"after {len(headers)} headers")
+
+
+async def test_a_tool_that_is_cancelled_has_no_token_in_its_error() -> None:
+    who, transport = caller_of(Issued()), Silent()
+    async with api_client(who, "api", base_url="https://a.example", transport=transport) as http:
+        asking = asyncio.create_task(http.get("/x"))
+        await asyncio.wait_for(transport.reached.wait(), TIMEOUT_SECONDS)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await asking
+    shown = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    assert "of-the-api" not in "".join(shown.format())
 
 
 async def test_no_error_has_the_token() -> None:
