@@ -212,7 +212,7 @@ class InMemoryAuthsvc:
         resolver = SessionResolver(
             JwtVerifier([Issuer(ISSUER, self._keys)]),
             store,
-            _Broker(self._brokers) if self._brokers else None,
+            _Broker(self._brokers),
             limits=Limits(),
             usages=Usages(CallerLimits(), clock),
             clock=clock,

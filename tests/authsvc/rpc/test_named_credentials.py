@@ -244,3 +244,21 @@ async def test_a_client_sends_no_invalid_selection(
         await service.client.create(idp.token(), resource=RESOURCE, credentials=selection)
     with pytest.raises(TypeError, match="CredentialRequest"):
         await ask(service, idp.token(), ("one",))  # type: ignore[arg-type]  # a caller's mistake
+
+
+@in_memory
+async def test_without_tables_each_name_is_an_error(
+    tmp_path: Path, clock: Clock, idp: IdentityProvider, streams: bool, store: str
+) -> None:
+    """Of the broker that the configuration gives: no table is not "none for this principal"."""
+    settings = settings_for(tmp_path, idp, store, credentials={})
+    async with serving(settings, clock, streams=streams) as service:
+        answer = await ask(service, idp.token("alice"), (CredentialRequest(), *ONE))
+        created = await service.client.create(
+            idp.token("alice"), resource=RESOURCE, credentials=ONE
+        )
+    for resolution in (answer, created):
+        assert [*resolution.named_credentials] == ["one"]
+        with pytest.raises(AuthError) as refused:
+            resolution.credentials_of("one")
+        assert refused.value.reason is Reason.ARGUMENT_INVALID

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from authsvc.domain.credential_requests import CredentialRequest
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.rates import Rate, RateLimit
 from authsvc.domain.resolution import BearerCredentials, NotOpenError, Outcome, Principal, Secret
@@ -97,6 +98,19 @@ async def test_credentials_are_those_that_the_test_gives() -> None:
         found = await service.resolve("", service.token("ada"), resource=RESOURCE)
     assert isinstance(found.credentials, BearerCredentials)
     assert found.credentials.access_token == Secret("ada")
+
+
+async def test_a_name_without_credentials_is_an_error() -> None:
+    """As with authsvc, whose configuration may have none at all."""
+    async with InMemoryAuthsvc(RESOURCE) as service:
+        found = await service.resolve(
+            "", service.token("ada"), resource=RESOURCE, credentials=[CredentialRequest("api")]
+        )
+        default = await service.resolve("", service.token("ada"), resource=RESOURCE)
+    with pytest.raises(AuthError) as refused:
+        found.credentials_of("api")
+    assert refused.value.reason is Reason.ARGUMENT_INVALID
+    assert default.credentials is None
 
 
 async def test_it_is_for_one_resource() -> None:
