@@ -171,7 +171,6 @@ BOUNDED = {
     "authsvc/domain/record.py": {"Record.grants": "registered resources, one grant each"},
     "authsvc/resolver/response_cache.py": {
         "CachedResponses._responses": "cached_tokens, 20 KB each on average",
-        "ResponseCache._rejected": "4,096 digests",
     },
     "authsvc/stores/memory.py": {
         "MemoryStore._documents": "names of documents, each in code",

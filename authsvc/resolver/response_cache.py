@@ -14,11 +14,12 @@ from dataclasses import dataclass, field
 from sys import getsizeof
 
 from authsvc.access.rates import BucketUse
-from authsvc.common.lru import ENTRY_BYTES, LruCache, bytes_for
+from authsvc.common.lru import LruCache, bytes_for
+from authsvc.credentials.owned import OwnedCache
 from authsvc.domain.decision import Decision, unchanged_until
 from authsvc.domain.errors import AuthError
 from authsvc.domain.record import Limits, Record
-from authsvc.domain.resolution import BearerCredentials, Credentials, Resolution
+from authsvc.domain.resolution import BearerCredentials, Credentials, Principal, Resolution
 from authsvc.domain.tokens import PresentedToken, VerifiedToken, token_digest
 from authsvc.resolver import log_lines
 from authsvc.resolver.request import Request
@@ -30,6 +31,12 @@ MAX_CACHED_RESPONSES = 16384
 
 MAX_REJECTED_TOKENS = 4_096
 """Tokens of credentials that an API has rejected, whose responses are not served again."""
+
+MAX_REJECTED_TOKENS_OF_ONE = 64
+"""Those of one principal: as many as a broker has cached for it (``MAX_OWNED``)."""
+
+REJECTED_TOKEN_BYTES = 1_000
+"""What one of them takes in memory, with the names of its issuer and subject."""
 
 RESPONSE_BYTES = 20_000
 """What cached responses may take in memory, on average, as if nothing were shared with other
@@ -125,8 +132,11 @@ class ResponseCache:
         clock: Callable[[], float],
     ) -> None:
         self._responses = CachedResponses(size)
-        self._rejected: LruCache[bytes, bool] = LruCache(
-            MAX_REJECTED_TOKENS, bytes_for(MAX_REJECTED_TOKENS, ENTRY_BYTES)
+        # By principal: a caller may name any digest, and evicts none of those of others.
+        self._rejected: OwnedCache[bool] = OwnedCache(
+            MAX_REJECTED_TOKENS,
+            bytes_for(MAX_REJECTED_TOKENS, REJECTED_TOKEN_BYTES),
+            MAX_REJECTED_TOKENS_OF_ONE,
         )
         self._verifier = verifier
         self._store = store
@@ -153,7 +163,7 @@ class ResponseCache:
             and not_befores is not None
             and not not_befores.reject(response.token)
             and self._verifier.is_valid(response.token, resource=response.resource, now=now)
-            and (not response.bearers or not self._has_rejected(response.bearers))
+            and (not response.bearers or not self._has_rejected(response))
         ):
             if log_lines.log.isEnabledFor(logging.DEBUG):
                 log_lines.cached(record.id)
@@ -178,7 +188,7 @@ class ResponseCache:
             resolution: the response.
             uses: what it has taken of the buckets of limits.
         """
-        self._note_rejected(request, resolution)
+        self._note_rejected(request, resolution, presented)
         record = decision.record
         if (
             record is None
@@ -207,20 +217,37 @@ class ResponseCache:
             ),
         )
 
-    def _has_rejected(self, bearers: tuple[bytes, ...]) -> bool:
-        """Whether an API has rejected one of these tokens."""
-        return any(self._rejected.peek(digest) is not None for digest in bearers)
+    def _has_rejected(self, response: CachedResponse) -> bool:
+        """Whether an API has rejected one of its tokens."""
+        owner = _owner(response.token.principal)
+        return any(self._rejected.peek((owner, digest)) for digest in response.bearers)
 
-    def _note_rejected(self, request: Request, resolution: Resolution) -> None:
+    def _note_rejected(
+        self, request: Request, resolution: Resolution, presented: PresentedToken
+    ) -> None:
         """Serve no response again with a token that a request names as rejected: the broker has
         another by now. It keeps one that is some seconds old, and so does the cache."""
-        for wanted in request.selection or ():
+        if not request.selection or not isinstance(presented, VerifiedToken):
+            return
+        owner = _owner(presented.principal)
+        for wanted in request.selection:
             issued = resolution.named_credentials.get(wanted.name)
             if wanted.rejected and _digest(issued) != wanted.rejected:
-                self._rejected.put(wanted.rejected, True, 0)
+                self._rejected.put(
+                    (owner, wanted.rejected),
+                    True,
+                    REJECTED_TOKEN_BYTES,
+                    owner=owner,
+                    until=presented.principal.expire_time,
+                    now=self._clock(),
+                )
 
     def __len__(self) -> int:
         return len(self._responses)
+
+
+def _owner(principal: Principal) -> tuple[str, str]:
+    return principal.issuer, principal.subject
 
 
 def _digest(credentials: Credentials | AuthError | None) -> bytes:

@@ -17,6 +17,7 @@ from authsvc.domain.resolution import BearerCredentials, Credentials, Principal,
 from authsvc.domain.revocation import NotBefore
 from authsvc.resolver import log_lines
 from authsvc.resolver.resolver import SessionResolver
+from authsvc.resolver.response_cache import MAX_REJECTED_TOKENS
 from authsvc.stores.memory import MemoryStore
 from authsvc.tokens.jwt import Issuer, JwtVerifier
 from authsvc.tokens.keys import KeySet, VerificationKey
@@ -319,3 +320,25 @@ async def test_a_selection_is_checked(
         with pytest.raises(error):
             await call
     assert bench.broker.taken() == []
+
+
+async def test_no_principal_has_tokens_served_again_that_another_has_had_rejected(
+    bench: Bench,
+) -> None:
+    """Any digest can be named as rejected, and by everybody."""
+    alice, bob = bench.idp.token("alice"), bench.idp.token("bob")
+    first = bench.broker.token("one", "alice")
+    assert await bench.cached(alice, ONE, b"one") is not None
+    bench.broker.versions["one"] += 1
+    await bench.ask(alice, rejecting(first))
+    for n in range(MAX_REJECTED_TOKENS + 1):
+        await bench.ask(bob, rejecting(f"junk {n}"), session="t")
+    assert bench.in_cache(b"one") is None
+
+
+async def test_no_principal_has_the_responses_of_another_decided_anew(bench: Bench) -> None:
+    alice, bob = bench.idp.token("alice"), bench.idp.token("bob")
+    first = bench.broker.token("one", "alice")
+    assert await bench.cached(alice, ONE, b"one") is not None
+    await bench.ask(bob, rejecting(first), session="t")
+    assert bench.in_cache(b"one") is not None
