@@ -22,6 +22,7 @@ from botocore.parsers import ResponseParserError
 from authsvc.credentials.attribution import Claim, claim_tags, session_name, session_tags
 from authsvc.credentials.aws import TABLE, Sts
 from authsvc.credentials.cache import CacheCounts, CredentialCache
+from authsvc.credentials.may_act import check_may_act
 from authsvc.credentials.policy import BUCKETS_BY, FEWER, SessionGrant, buckets_of_call
 from authsvc.domain.credential_requests import DEFAULT, CredentialRequest
 from authsvc.domain.errors import AuthError, Reason
@@ -148,8 +149,9 @@ class StsBroker:
 
         Raises:
             AuthError: CREDENTIALS_REFUSED when the claims do not fit in a session policy, one is
-                missing for a tag, the call names buckets that are not the token's, or STS rejects
-                the call; CREDENTIALS_UNAVAILABLE when STS does not respond; TOKEN_EXPIRED in the
+                missing for a tag, the call names buckets that are not the token's, claim
+                ``may_act`` is in a token that would be sent, or STS rejects the call;
+                CREDENTIALS_UNAVAILABLE when STS does not respond; TOKEN_EXPIRED in the
                 leeway after ``exp``, which AWS has no notion of.
         """
         role = next((role for role in self._roles if role.matches(principal)), None)
@@ -165,9 +167,14 @@ class StsBroker:
         if ends <= now:
             raise AuthError(Reason.TOKEN_EXPIRED, "credentials end with the token")
         tags = tuple(claim_tags(principal, self._claims))
+        if self._sts.sends_client_token:
+            # authsvc is no client of AWS, and AWS does not read the claim.
+            check_may_act(principal, client_id="", setting=f"{TABLE}.use_client_token")
         owner = (principal.issuer, principal.subject)
-        # The tags distinguish clients and actors of one subject: they share no session.
-        identity = (role.arn, tuple(session_tags(principal)), tags, self._sent(token))
+        # The tags distinguish clients and actors of one subject: they share no session. A digest,
+        # as 50 tags of 256 characters would take more memory than what is cached.
+        parts = repr((role.arn, session_tags(principal), tags, self._sent(token)))
+        identity = hashlib.sha256(parts.encode()).digest()
         assume = partial(self._assumed, _Wanted(principal, token, role, grant, tags), ends - now)
         return await self._cache.get(
             (*owner, identity, grant.digest()), assume, owner=owner, ends=ends, now=now

@@ -128,6 +128,8 @@ def _of_sts(table: StsSettings, principal: Principal) -> tuple[Issuance, str]:
     grant = SessionGrant(buckets, principal.permissions, int(principal.expire_time), rule.partition)
     if grant.is_empty:
         return Issuance.NONE, "the token has no bucket, or no permission, that S3 knows"
+    if table.use_client_token:
+        check_may_act(principal, client_id="", setting="credentials.sts.use_client_token")
     claim_tags(principal, {key: ClaimPath(path).value for key, path in table.claim_tags.items()})
     grant.policy()
     return Issuance.ISSUED, f"AWS role {rule.arn}"

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from operator import itemgetter
 from pathlib import Path
 
 import pytest
@@ -243,6 +244,36 @@ async def test_the_clients_token_where_the_roles_trust_its_issuer(
     assert "2027-01-15T08:30:00Z" in call["Policy"]
     assert fake_sts.signers == ["", ""]
     assert "of-alice" not in shown
+
+
+async def test_a_token_that_another_may_act_with_is_not_sent(
+    fake_sts: FakeSts, keys: KeyFiles
+) -> None:
+    """AWS does not know the claim, and authsvc has no client there that it could name."""
+    fake_sts.clock_time = START
+    who = principal(claims_json=b'{"may_act": {"sub": "admin.example"}}')
+    async with broker_at(fake_sts.url, ClientToken()) as broker:
+        error = await refused(broker, who, token=JWT)
+    assert error.reason is Reason.CREDENTIALS_REFUSED
+    assert error.setting == "credentials.sts.use_client_token"
+    assert not fake_sts.calls
+    # authsvc's own key says who it is; the token is not sent.
+    async with broker_at(fake_sts.url, keys) as broker:
+        await issued(broker, who, token=JWT)
+
+
+async def test_long_tags_take_no_more_memory_than_is_accounted_for(
+    fake_sts: FakeSts, keys: KeyFiles
+) -> None:
+    fake_sts.clock_time = START
+    claims: dict[str, Claim] = {f"t{n}": itemgetter("team") for n in range(45)}
+    who = principal(
+        claims_json=json.dumps({"team": "\N{MATHEMATICAL BOLD SMALL A}" * 256}).encode()
+    )
+    async with broker_at(fake_sts.url, keys, claims=claims) as broker:
+        await issued(broker, who)
+        (key,) = broker._cache._cached._keys[ISSUER, "alice"]
+    assert len(repr(key)) < 1_000
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,12 @@ TABLES: dict[str, dict[str, Any]] = {
             {"issuer": ISSUER, "role": "reader", "arn": "arn:aws:iam::123456789012:role/reads"}
         ],
     },
+    "sts with the client's token": {
+        "region": "eu-west-1",
+        "endpoint_url": NOBODY,
+        "use_client_token": True,
+        "roles": [{"issuer": ISSUER, "arn": "arn:aws:iam::123456789012:role/reads"}],
+    },
     "exchange": {
         "endpoint": f"{NOBODY}/token",
         "issuers": [ISSUER],
@@ -112,6 +118,12 @@ TABLES: dict[str, dict[str, Any]] = {
             Issuance.REFUSED,
         ),
         ("sts", principal(claims_json=b"{}"), Issuance.REFUSED),
+        ("sts with the client's token", principal(), Issuance.ISSUED),
+        (
+            "sts with the client's token",
+            principal(claims_json=b'{"may_act": {"sub": "another"}}'),
+            Issuance.REFUSED,
+        ),
         ("exchange", principal(), Issuance.ISSUED),
         ("exchange", principal(issuer="https://other.example"), Issuance.NONE),
         ("exchange", principal(claims_json=b'{"idtyp": "app", "scp": "x"}'), Issuance.REFUSED),
@@ -127,8 +139,10 @@ async def test_what_it_says_is_what_the_broker_does(
 ) -> None:
     secret = tmp_path / "secret"
     secret.write_text("secret-of-authsvc")
-    file = {"sts": "secret_access_key_file", "exchange": "client_secret_file"}[kind]
-    tables = CredentialSettings.model_validate({kind: [TABLES[kind] | {file: secret}]})
+    files = {"sts": "secret_access_key_file", "exchange": "client_secret_file"}
+    table = TABLES[kind] | ({files[kind]: secret} if kind in files else {})
+    kind = kind.partition(" ")[0]
+    tables = CredentialSettings.model_validate({kind: [table]})
     # Of all settings, those of [credentials] alone are read.
     settings = cast("Settings", SimpleNamespace(credentials=tables))
     (found,) = expected_credentials(tables, who, RESOURCE)
@@ -144,7 +158,7 @@ async def issued(settings: Settings, who: Principal) -> Issuance:
         assert broker is not None
         try:
             result = await broker.issue(
-                who, token=Secret("token"), resource=RESOURCE, now=START, wanted=CredentialRequest()
+                who, token=Secret("a.b.c"), resource=RESOURCE, now=START, wanted=CredentialRequest()
             )
         except AuthError as error:
             return {
