@@ -11,7 +11,16 @@ from authsvc.common.unexpected import log_unexpected
 from authsvc.domain.credential_requests import CredentialRequest
 from authsvc.domain.errors import AuthError, GrpcStatus, Reason
 from authsvc.domain.rates import ONE_CALL, RECHECK, CallCounts
-from authsvc.domain.resolution import Credentials, NotOpenError, Resolution, Resolver, shown
+from authsvc.domain.resolution import (
+    AwsCredentials,
+    BearerCredentials,
+    Credentials,
+    NotOpenError,
+    Principal,
+    Resolution,
+    Resolver,
+    shown,
+)
 from authsvc.http_auth import refusals
 from authsvc.http_auth.authorization import OWNER, authorize
 from authsvc.http_auth.counting import CountingOptions
@@ -157,6 +166,9 @@ class RequestResolver:
     ) -> None:
         """Whether the caller may still have a response that streams. It counts towards no limit.
 
+        A resolver of a user's own may answer with another caller, such as none for a token that is
+        not valid any more, and so may authsvc for a token that an issuer has to be asked about.
+
         Args:
             request: the request that is answered.
             needed: what it needs.
@@ -169,12 +181,14 @@ class RequestResolver:
         if not session_id and not request.token:
             return  # neither a session nor a token can end
         options = {**self._counting.of_resolve(RECHECK), **self._credentials.of_request}
-        resource = self._resource
-        ask = partial(
-            self._resolver.resolve, session_id, request.token, resource=resource, **options
-        )
-        fields = log_fields(session_id, admitted)
-        resolution = await self._answered(ask, request, needed, fields)
+
+        async def ask() -> Resolution:
+            answer = await self._resolver.resolve(
+                session_id, request.token, resource=self._resource, **options
+            )
+            return _of_same_caller(answer, admitted.principal)
+
+        resolution = await self._answered(ask, request, needed, log_fields(session_id, admitted))
         authorize(resolution, needed, session_id=session_id)
 
     async def credentials(
@@ -183,6 +197,7 @@ class RequestResolver:
         needed: Requirement | None,
         session_id: str,
         wanted: CredentialRequest,
+        admitted: Principal,
     ) -> Credentials | None:
         """Credentials for the caller of a request that is being served; None where it has none.
 
@@ -193,6 +208,7 @@ class RequestResolver:
             needed: what it needs.
             session_id: of the session that it is in; empty for none.
             wanted: which credentials.
+            admitted: the caller that it was served as.
 
         Raises:
             AuthError: they are refused or unavailable, or the caller may no longer be served.
@@ -200,9 +216,10 @@ class RequestResolver:
         """
         options = {**self._counting.of_resolve(RECHECK), **self._credentials.of(wanted)}
         try:
-            resolution = await self._resolver.resolve(
+            answer = await self._resolver.resolve(
                 session_id, request.token, resource=self._resource, **options
             )
+            resolution = _of_same_caller(answer, admitted)
         except AuthError as error:
             failed = error.raisable()  # without the frames, which hold the token
         except NotOpenError:
@@ -213,7 +230,7 @@ class RequestResolver:
         else:
             principal = resolution.principal
             if needed is None or (principal and needed.met_by(principal.scopes)):
-                return resolution.credentials_of(wanted.name)
+                return _issued(resolution, wanted.name)
             failed = AuthError(
                 Reason.CREDENTIALS_REFUSED, "the token lacks a scope that the request needs"
             )
@@ -330,6 +347,39 @@ class RequestResolver:
         at any rate they like."""
         is_ours = reason.status in _OUTAGES or reason in _MISCONFIGURED
         return logging.WARNING if is_ours and self._warnings.may_pass(reason) else logging.INFO
+
+
+def _of_same_caller(resolution: Resolution, admitted: Principal | None) -> Resolution:
+    """An answer of the resolver about a caller that it has been asked about before.
+
+    Args:
+        resolution: the answer; of a resolver of a user's own it may be anything.
+        admitted: the caller at that time; None for none, which may become anyone.
+
+    Raises:
+        AuthError: SESSION_SUBJECT_MISMATCH where the caller is another one.
+        TypeError: it is no answer.
+    """
+    if not isinstance(resolution, Resolution):
+        raise TypeError(f"the resolver's answer is {type(resolution).__name__}")
+    if admitted is not None and _identity(resolution.principal) != _identity(admitted):
+        raise AuthError(Reason.SESSION_SUBJECT_MISMATCH, "the token is not this caller's any more")
+    return resolution
+
+
+def _identity(principal: Principal | None) -> tuple[str, str] | None:
+    return None if principal is None else (principal.issuer, principal.subject)
+
+
+def _issued(resolution: Resolution, name: str) -> Credentials | None:
+    """
+    Raises:
+        AuthError: they are refused or unavailable; SERVICE_UNAVAILABLE where they are none.
+    """
+    issued = resolution.credentials_of(name)
+    if issued is not None and not isinstance(issued, AwsCredentials | BearerCredentials):
+        raise AuthError(Reason.SERVICE_UNAVAILABLE, "the resolver's credentials are none")
+    return issued
 
 
 def log_fields(session_id: str, resolution: Resolution | None = None) -> dict[str, str]:

@@ -77,12 +77,12 @@ def of_admitted(
         session_id: of the session that it is in; empty for none.
     """
     request, needed = admitted.request, admitted.needed
-    if admitted.resolution.principal is None:
+    if (principal := admitted.resolution.principal) is None:
         return None
 
     # A closure and no partial, whose repr would show its arguments.
     async def issue(wanted: CredentialRequest) -> Credentials | None:
-        return await resolving.credentials(request, needed, session_id, wanted)
+        return await resolving.credentials(request, needed, session_id, wanted, principal)
 
     return RequestCredentials(issue)
 

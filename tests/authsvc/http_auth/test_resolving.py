@@ -51,6 +51,21 @@ async def test_a_caller_with_a_token_keeps_its_stream_for_as_long_as_it_is_valid
     assert resolver.calls == [("resolve", "", "alice-1")] * 2
 
 
+@pytest.mark.parametrize("needed", [None, Requirement()])
+@pytest.mark.parametrize("now", ["eve", ""])
+async def test_a_caller_whose_token_becomes_another_ones_loses_its_stream(
+    now: str, needed: Requirement | None
+) -> None:
+    class Changed(MemoryResolver):
+        async def resolve(self, session_id: str, token: str, **options: Any) -> Resolution:  # noqa: ANN401 - of the fake
+            return Resolution(principal=principal(now) if now else None)
+
+    resolving = RequestResolver(Changed(), RESOURCE, sessions=Sessions.MINTED)
+    admitted = Resolution(principal=principal("alice"))
+    with pytest.raises(Refusal):
+        await resolving.check(request_of("alice-1"), needed, admitted, "")
+
+
 LIMIT = RateLimit("search", Rate(1.0, 100.0))
 
 

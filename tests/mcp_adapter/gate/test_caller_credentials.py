@@ -277,6 +277,63 @@ async def test_a_token_that_loses_its_scope_meanwhile_gets_none(resolver: Asked)
     await called(gate_of(tool, resolver), MODERN, resolver)
 
 
+class Changing(Asked):
+    """Of a user's own: its answer to the second question is ``second``."""
+
+    second: object = None
+
+    async def resolve(self, session_id: str, token: str, **options: Any) -> Resolution:  # noqa: ANN401 - as above
+        """See ``Resolver.resolve``."""
+        found = await super().resolve(session_id, token, **options)
+        return self.second if options.get("recheck") else found  # type: ignore[return-value] # may be anything
+
+
+@pytest.mark.parametrize(
+    ("second", "reason"),
+    [
+        (Resolution(named_credentials={"api": BEARER}), Reason.SESSION_SUBJECT_MISMATCH),
+        (
+            Resolution(principal=principal_of("eve"), named_credentials={"api": BEARER}),
+            Reason.SESSION_SUBJECT_MISMATCH,
+        ),
+        (
+            Resolution(
+                principal=dataclasses.replace(
+                    principal_of("alice"), issuer="https://other.example"
+                ),
+                named_credentials={"api": BEARER},
+            ),
+            Reason.SESSION_SUBJECT_MISMATCH,
+        ),
+        (None, Reason.SERVICE_UNAVAILABLE),
+        ({"api": BEARER}, Reason.SERVICE_UNAVAILABLE),
+        (
+            Resolution(principal=principal_of("alice"), named_credentials={"api": "of-the-api"}),  # type: ignore[dict-item] # of a user's own
+            Reason.SERVICE_UNAVAILABLE,
+        ),
+    ],
+)
+@pytest.mark.parametrize("is_open", [True, False])
+async def test_a_second_answer_about_another_caller_gives_none(
+    second: object,
+    reason: Reason,
+    is_open: bool,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    resolver = Changing()
+    resolver.second = second
+
+    async def tool(request: Request) -> None:
+        with pytest.raises(AuthError) as caught:
+            await caller(request).credentials("api")
+        assert caught.value.reason is reason
+        assert "of-the-api" not in str(caught.value)
+
+    options = {"requirement": lambda method, params: None} if is_open else {}
+    await called(gate_of(tool, resolver, **options), MODERN, resolver)
+    assert "of-the-api" not in caplog.text
+
+
 async def test_a_request_that_is_open_has_those_of_its_token(resolver: Asked) -> None:
     async def tool(request: Request) -> None:
         assert await caller(request).credentials("api") == BEARER
