@@ -38,6 +38,7 @@ OTHERS = {
     *("round_robin", "too_many_pings"),
     *("via_upstream", "envoy_cluster_upstream_rq", "internal_address_config"),
     *("ext_authz_denied", "cx_connect_fail", "rq_timeout"),
+    "grant_types_supported",
     *("backchannel_logout_supported", "backchannel_logout_urls", "oidc_logout"),
     *("backchannel_logout_initiators", "events_requested", "mtls_endpoint_aliases", "jwt_svids"),
     *("proxy_set_header", "proxy_next_upstream", "http_503", "non_idempotent"),
