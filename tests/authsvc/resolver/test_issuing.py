@@ -98,9 +98,42 @@ def test_each_name_has_its_own_result(results: Mapping[str, object]) -> None:
     assert broker.most_in_flight == len(results)
 
 
-async def test_an_unexpected_failure_is_one_of_the_request_and_cancels_the_others() -> None:
-    broker = Broker({"a": RuntimeError("broken"), "much-slower-than-that": "issued"})
-    with pytest.raises(RuntimeError, match="broken"):
+class Hanging:
+    """A broker of a name that never answers; it has all others at once."""
+
+    async def issue(
+        self,
+        principal: Principal,
+        *,
+        token: Secret,
+        resource: str,
+        now: float,
+        wanted: CredentialRequest = DEFAULT,
+    ) -> Credentials | None:
+        if wanted.name == "hangs":
+            await asyncio.Event().wait()
+        return bearer(wanted.name)
+
+
+async def test_an_endpoint_that_hangs_takes_no_other_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("authsvc.resolver.issuing.OTHERS_WAIT_SECONDS", 0.01)
+    asking = Issuing(Hanging(), ADA, Secret("hers"), RESOURCE, START)
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        named = await asking.issue_all([*map(CredentialRequest, ("a", "hangs", "b"))])
+    assert [*named] == ["a", "hangs", "b"]
+    assert (named["a"], named["b"]) == (bearer("a"), bearer("b"))
+    late = named["hangs"]
+    assert isinstance(late, AuthError)
+    assert late.reason is Reason.CREDENTIALS_UNAVAILABLE
+    assert late.retry_after_seconds == 1.0
+
+
+@pytest.mark.parametrize("failure", [RuntimeError("broken"), TimeoutError("broken")])
+async def test_an_unexpected_failure_is_one_of_the_request_and_cancels_the_others(
+    failure: Exception,
+) -> None:
+    broker = Broker({"a": failure, "much-slower-than-that": "issued"})
+    with pytest.raises(type(failure), match="broken"):
         await issuing(broker).issue_all([*map(CredentialRequest, broker._results)])
     async with asyncio.timeout(TIMEOUT_SECONDS):
         await broker.idle.wait()
