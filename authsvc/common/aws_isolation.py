@@ -15,6 +15,7 @@ from typing import Any
 
 from aiobotocore.httpsession import AIOHTTPSession
 from aiobotocore.session import AioSession
+from botocore.loaders import Loader
 from botocore.session import Session
 from botocore.utils import parse_timestamp
 
@@ -92,6 +93,14 @@ class _NoTokens:
         """None."""
 
 
+def _isolate(session: Session) -> None:
+    """Replace what reads the environment or the user's account whatever the variables are."""
+    session.register_component("token_provider", _NoTokens())
+    # Botocore's own looks into ~/.aws/models first: for the endpoints of AWS, among others.
+    models = Loader([Loader.BUILTIN_DATA_PATH], include_default_search_paths=False)
+    session.register_component("data_loader", models)
+
+
 def isolated_session() -> AioSession:
     """A session without configuration: credentials and endpoints are passed to it."""
     session = AioSession(session_vars=_VARIABLES)
@@ -99,7 +108,7 @@ def isolated_session() -> AioSession:
     # took four fifths of the time for a listing.
     factory = session.get_component("response_parser_factory")
     factory.set_parser_defaults(timestamp_parser=timestamp)
-    session.register_component("token_provider", _NoTokens())
+    _isolate(session)
     return session
 
 
@@ -107,7 +116,7 @@ def isolated_blocking_session() -> Session:
     """As ``isolated_session``, for threads. It trusts the system's certificate authorities, as far
     as a file holds them."""
     session = Session(session_vars=_VARIABLES)
-    session.register_component("token_provider", _NoTokens())
+    _isolate(session)
     bundle = system_bundle_file()
     # True: botocore's own list. With None it would look into the environment once more.
     session.set_config_variable("ca_bundle", True if bundle is None else str(bundle))

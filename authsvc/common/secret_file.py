@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
@@ -36,15 +37,14 @@ def read_secret_file(path: Path, *, max_bytes: int = MAX_BYTES, is_private: bool
             large, or is not UTF-8.
     """
     try:
-        status = path.stat()
-        mode = stat.S_IMODE(status.st_mode)
-        if is_private and mode & stat.S_IRWXO:
-            raise SecretFileError(f"{path} is open to all users (mode {mode:o}): chmod 600 {path}")
-        if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
-            raise SecretFileError(f"{path}: is no regular file")
-        if status.st_size > max_bytes:
+        _check(path, path.stat(), max_bytes, is_private=is_private)  # before a device is opened
+        # By now the path may lead to another file. To open a pipe would wait for its writer.
+        with open(path, "rb", opener=_without_waiting) as file:
+            _check(path, os.fstat(file.fileno()), max_bytes, is_private=is_private)
+            content = file.read(max_bytes + 1)
+        if len(content) > max_bytes:  # it grows, or is one that the kernel makes up
             raise SecretFileError(f"{path}: is larger than {max_bytes} bytes")
-        text = path.read_text(encoding="utf-8").strip()
+        text = content.decode("utf-8").strip()
     except OSError as error:
         raise SecretFileError(file_fault(path, error)) from None
     except UnicodeDecodeError:
@@ -52,3 +52,21 @@ def read_secret_file(path: Path, *, max_bytes: int = MAX_BYTES, is_private: bool
     if not text:
         raise SecretFileError(f"{path} is empty")
     return text
+
+
+def _check(path: Path, status: os.stat_result, max_bytes: int, *, is_private: bool) -> None:
+    """
+    Raises:
+        SecretFileError: see ``read_secret_file``.
+    """
+    mode = stat.S_IMODE(status.st_mode)
+    if is_private and mode & stat.S_IRWXO:
+        raise SecretFileError(f"{path} is open to all users (mode {mode:o}): chmod 600 {path}")
+    if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+        raise SecretFileError(f"{path}: is no regular file")
+    if status.st_size > max_bytes:
+        raise SecretFileError(f"{path}: is larger than {max_bytes} bytes")
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)

@@ -13,6 +13,7 @@ import anyio
 import anyio.to_thread
 import pytest
 from aiobotocore.config import AioConfig
+from botocore.loaders import Loader
 from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -148,6 +149,18 @@ async def test_each_request_is_signed_with_what_is_issued_then(ask: Ask, site: S
     # The first were for the session, which has their region.
     assert signers(site) == [(f"ASIACALLER{it}", "eu-west-3", f"st-{it}") for it in (2, 3, 4)]
     assert issuer.asked == [CredentialRequest("reports")] * 4
+
+
+@BOTH
+async def test_models_of_the_users_account_are_not_read(
+    ask: Ask, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("endpoints.json", "partitions.json", "sts/2011-06-15/service-2.json"):
+        (tmp_path / "models" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "models" / name).write_text("{}")
+    monkeypatch.setattr(Loader, "CUSTOMER_DATA_PATH", str(tmp_path / "models"))
+    await ask(caller_of(Issuer()), site, 1)
+    assert len(site.posted) == 1
 
 
 @BOTH
