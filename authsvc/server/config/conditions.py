@@ -21,7 +21,7 @@ RESERVED_NAMES = {"default", "unknown"}
 def _credential_name(name: str) -> str:
     if name and not is_credential_name(name):
         raise ValueError(
-            "is a name like github-api: 1 to 64 letters, digits, '.', '_' and '-', the first a "
+            "is a name like orders-api: 1 to 64 letters, digits, '.', '_' and '-', the first a "
             "letter or a digit"
         )
     if name in RESERVED_NAMES:

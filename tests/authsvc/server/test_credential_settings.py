@@ -72,7 +72,7 @@ RIGHT = [
 ]
 
 WRONG = [
-    (exchange('name = "a b"\n' + ALL), "name: is a name like github-api"),
+    (exchange('name = "a b"\n' + ALL), "name: is a name like orders-api"),
     (exchange('name = "default"\n' + ALL), "name: has another meaning in metrics"),
     (exchange('name = "unknown"\n' + ALL), "name: has another meaning in metrics"),
     (exchange(API), "a table with a name needs resources"),
