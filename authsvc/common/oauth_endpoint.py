@@ -9,7 +9,7 @@ from email.utils import parsedate_to_datetime
 from authsvc.common.client_authentication import ClientAuthentication
 from authsvc.common.oauth_errors import CLIENT_REJECTED, described, error_code
 from authsvc.common.secret_file import SecretFileError
-from authsvc.net.client_identity import ClientIdentity
+from authsvc.net.client_identity import CERTIFICATE_SETTING, ClientIdentity
 from authsvc.net.failures import Failure
 from authsvc.net.fetching import Fetcher, FetchError, check_url
 from authsvc.net.urls import shown_url
@@ -20,6 +20,12 @@ MAX_RETRY_AFTER_SECONDS = 30.0
 _ELSEWHERE = frozenset({301, 302, 303, 307, 308, 404, 405, 410})
 """Statuses of a URL that is not the endpoint's."""
 
+_OF_A_CERTIFICATE = frozenset({400, 401, 403, 495, 496})
+"""Statuses by which a server or a proxy in front of it rejects a client's certificate after the
+handshake. nginx answers 400 with a page where ``ssl_verify_client`` is on; 495 and 496 are its own
+statuses for a certificate that it rejects and for none (nginx, "Module ngx_http_ssl_module")."""
+
+_MAY_REJECT = "the server, or a proxy in front of it, may reject authsvc's certificate"
 
 Details = Callable[[bytes, Sequence[str]], str]
 """Reads more in the body of an error, for operators. Its second argument is what the request held:
@@ -35,7 +41,8 @@ class EndpointError(Exception):
         retry_after_seconds: what the answer asks to wait, ``MAX_RETRY_AFTER_SECONDS`` at most; None
             where it does not.
         setting: the setting that would mend it; empty where none is known.
-        failure: what kept the request from its answer.
+        failure: what kept the request from its answer. OUR_CERTIFICATE with a status: the answer
+            has no ``error``, and the server may reject the certificate that authsvc presents.
     """
 
     def __init__(
@@ -129,8 +136,13 @@ class OAuthEndpoint:
             return EndpointError(str(error), setting=setting, failure=error.failure)
         code = error_code(error.body, sent)
         detail = f"{self.shown}: answered {described(error.status, code)}"
-        setting = ""
-        if code == CLIENT_REJECTED or (error.status == 401 and not code):
+        setting, failure = "", Failure.ANSWER
+        if self.identity is not None and not code and error.status in _OF_A_CERTIFICATE:
+            # What is without an ``error`` is not about the token: no token endpoint wrote it.
+            failure = Failure.OUR_CERTIFICATE
+            setting = f"{self._table}.{CERTIFICATE_SETTING}"
+            detail += f" without an error code: {_MAY_REJECT}; {self.client_advice}"
+        elif code == CLIENT_REJECTED or (error.status == 401 and not code):
             setting = self._authentication.setting
             detail += f": authsvc's client authentication was rejected; {self.client_advice}"
         elif not code:
@@ -144,6 +156,7 @@ class OAuthEndpoint:
             code=code,
             retry_after_seconds=retry_after(error.retry_after, now),
             setting=setting,
+            failure=failure,
         )
 
 

@@ -60,6 +60,13 @@ _OUR_CERTIFICATE = (
     "{table}.client_certificate_file or its authority."
 )
 
+_MAY_BE_OUR_CERTIFICATE = (
+    "Have the server, and a proxy that ends TLS in front of it, accept the certificate of "
+    "{table}.client_certificate_file: its log says whether it is rejected. If it is accepted, "
+    "correct {table}.{url}."
+)
+"""Where an answer without an error code may be about the certificate."""
+
 _NOT_OUR_CLIENT = (
     "Compare {table}.client_id, {table}.auth_method and the secret, key, certificate or "
     "assertion with the client's registration at the server."
@@ -79,6 +86,8 @@ _UNKNOWN = "Correct the cause, or [{table}]."
 
 def remedy_of(error: EndpointError, place: Place) -> str:
     """What to do about an endpoint that gives no response with status 200."""
+    if error.failure is Failure.OUR_CERTIFICATE and error.status is not None:
+        return _filled(_MAY_BE_OUR_CERTIFICATE, place)
     if error.failure is not Failure.ANSWER:
         return remedy_of_failure(error.failure, place)
     if error.code == CLIENT_REJECTED:

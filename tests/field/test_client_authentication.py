@@ -38,6 +38,7 @@ from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import START
 from tests.support.http import Answer, serving_http
 from tests.support.https import PrivateAuthority, TlsSite, alerting, serving_https
+from tests.support.nginx import LISTENS, nginx
 from tests.support.service import settings_for
 from tests.support.tokens import ISSUER, RESOURCE, IdentityProvider
 
@@ -202,6 +203,82 @@ async def test_an_expired_certificate_is_logged_at_the_start(
             await exchanged(settings)
     assert caught.value.reason is Reason.CREDENTIALS_UNAVAILABLE
     assert f"{EXCHANGE}.client_certificate_file: the certificate expired" in caplog.text
+
+
+NGINX = """
+events {{}}
+http {{
+    server {{
+        listen {listens} ssl;
+        ssl_certificate {folder}/server.pem;
+        ssl_certificate_key {folder}/server.pem;
+        ssl_client_certificate {folder}/trusted.pem;
+        ssl_verify_client {verify};
+        location / {{ {answer} }}
+    }}
+}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("verify", "answer", "status"),
+    [
+        ("on", "return 200;", 400),  # nginx's own page, where it rejects the certificate
+        *(("optional", f"return {status} '<p>no';", status) for status in (400, 401, 403)),
+        ("optional_no_ca", "if ($ssl_client_verify != SUCCESS) { return 495; }", 400),
+    ],
+)
+async def test_a_proxy_that_rejects_the_certificate_by_an_answer(
+    authority: PrivateAuthority, idp: IdentityProvider, verify: str, answer: str, status: int
+) -> None:
+    folder, own = authority.folder, authority.client()
+    served = authority.signed("127.0.0.1")
+    (folder / "server.pem").write_bytes(served.key_pem() + served.certificate_pem())
+    (folder / "other").mkdir()
+    trusting = authority if verify == "optional" else PrivateAuthority(folder / "other")
+    (folder / "trusted.pem").write_bytes(trusting.file().read_bytes())
+    text = NGINX.format(listens=LISTENS, folder=folder, verify=verify, answer=answer)
+    with nginx(text, folder) as plain:
+        url = plain.replace("http:", "https:")
+        settings = configured(folder, idp, url, **certified(authority, own))
+        with pytest.raises(AuthError) as caught:
+            await exchanged(settings)
+        told = f"{url}/token: answered {status} without an error code: the server, or a proxy in"
+        assert caught.value.reason is Reason.CREDENTIALS_UNAVAILABLE
+        assert caught.value.setting == f"{EXCHANGE}.client_certificate_file"
+        assert told in caught.value.detail
+        verifier = with_introspection(JwtVerifier([]), settings)
+        with pytest.raises(AuthError, match="may reject authsvc's certificate") as caught:
+            await verifier.verify(BearerToken("opaque"), resource=RESOURCE, now=START)
+        assert caught.value.reason is Reason.KEYS_UNAVAILABLE
+        assert caught.value.setting == f"{INTROSPECTION}.client_certificate_file"
+        findings = [
+            it async for it in diagnose(service.checks(settings), timeout_seconds=TIMEOUT_SECONDS)
+        ]
+        (found,) = (it for it in findings if it.level is Level.FAIL)
+        assert found.text.startswith(told)
+        assert found.remedy.startswith("Have the server, and a proxy that ends TLS in front of")
+
+
+async def test_an_error_code_is_not_about_the_certificate(
+    authority: PrivateAuthority, idp: IdentityProvider
+) -> None:
+    served, file = authority.signed("127.0.0.1"), authority.folder / "server.pem"
+    file.write_bytes(served.key_pem() + served.certificate_pem())
+    (authority.folder / "trusted.pem").write_bytes(authority.file().read_bytes())
+    text = NGINX.format(
+        listens=LISTENS,
+        folder=authority.folder,
+        verify="on",
+        answer="""return 400 '{"error":"invalid_grant"}';""",
+    )
+    with nginx(text, authority.folder) as url:
+        table = certified(authority, authority.client())
+        settings = configured(authority.folder, idp, url.replace("http:", "https:"), **table)
+        with pytest.raises(AuthError) as caught:
+            await exchanged(settings)
+    assert caught.value.reason is Reason.CREDENTIALS_REFUSED
+    assert "certificate" not in caught.value.detail
 
 
 async def test_a_pair_that_is_none_stops_the_start(

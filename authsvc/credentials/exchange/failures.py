@@ -5,6 +5,7 @@ from __future__ import annotations
 from authsvc.common.oauth_endpoint import EndpointError
 from authsvc.common.oauth_errors import CLIENT_REJECTED
 from authsvc.domain.errors import AuthError, Reason
+from authsvc.net.failures import Failure
 
 TABLE = "credentials.exchange"
 """The table of the configuration that an exchange's settings are in."""
@@ -43,7 +44,8 @@ def failure(error: EndpointError, table: str = TABLE) -> AuthError:
     Returns:
         CREDENTIALS_REFUSED or CREDENTIALS_UNAVAILABLE.
     """
-    is_refused = error.status in {400, 403} and error.code not in _UNAVAILABLE
+    is_of_us = error.code in _UNAVAILABLE or error.failure is Failure.OUR_CERTIFICATE
+    is_refused = error.status in {400, 403} and not is_of_us
     if is_refused or error.code in _REFUSED:
         settings = {**_SETTINGS, "unauthorized_client": f"{table}.client_id"}
         return refused(
