@@ -11,10 +11,11 @@ aiobotocore is needed; ``boto3_session_for`` needs boto3, too, which no extra in
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from authsvc.common import arguments, extras
 
@@ -27,6 +28,7 @@ from aiobotocore.session import AioSession  # noqa: E402
 from anyio import from_thread  # noqa: E402
 from botocore.config import Config  # noqa: E402
 from botocore.credentials import Credentials, ReadOnlyCredentials  # noqa: E402
+from botocore.loaders import Loader  # noqa: E402
 from botocore.session import Session  # noqa: E402
 
 from authsvc.common.aws_isolation import (  # noqa: E402
@@ -54,6 +56,43 @@ _SIGNED = "sigv4,sigv4a"
 """Preferred over bearer tokens, which botocore takes from the environment for some services."""
 
 
+class _Paths(list[str]):
+    """Where models are. Each session of boto3 appends its own folder, which is there once."""
+
+    def append(self, path: str) -> None:
+        if path not in self:
+            super().append(path)
+
+
+class _Models(Loader):
+    """The models of APIs that come with botocore: those that clients have needed, each parsed once
+    for all sessions. They have nothing of a caller. For any thread."""
+
+    def __init__(self) -> None:
+        super().__init__(_Paths([Loader.BUILTIN_DATA_PATH]), include_default_search_paths=False)
+        # Botocore amends a model after it has cached it.
+        self._lock = threading.RLock()
+
+    def list_available_services(self, type_name: str) -> list[str]:
+        with self._lock:
+            return super().list_available_services(type_name)
+
+    def load_service_model(
+        self, service_name: str, type_name: str, api_version: str | None = None
+    ) -> object:
+        with self._lock:
+            return super().load_service_model(service_name, type_name, api_version)
+
+    def load_data_with_path(self, name: str) -> tuple[dict[str, Any], str]:
+        with self._lock:
+            return super().load_data_with_path(name)
+
+
+# One for the event loop, which does not wait for threads, and one for them.
+_MODELS = _Models()
+_MODELS_OF_THREADS = _Models()
+
+
 async def session_for(caller: Caller, name: str = "", *, buckets: Sequence[str] = ()) -> AioSession:
     """A session of aiobotocore that signs with the credentials of ``caller``.
 
@@ -76,6 +115,7 @@ async def session_for(caller: Caller, name: str = "", *, buckets: Sequence[str] 
     source = _Source.checked(caller, name, buckets)
     first = await source.issue()
     session = isolated_session()
+    session.register_component("data_loader", _MODELS)
     options = {**connection_options(), "auth_scheme_preference": _SIGNED}
     _sign(session, AioConfig(**options), first.region)
     session.register_component("credential_provider", _AioProvider(_AioCallerCredentials(source)))
@@ -123,6 +163,7 @@ def boto3_session_for(
     credentials = _CallerCredentials(source, _loop_of_thread() if loop is None else loop)
     region = credentials.issue().region
     session = isolated_blocking_session()
+    session.register_component("data_loader", _MODELS_OF_THREADS)
     options = {**blocking_options(), "auth_scheme_preference": _SIGNED}
     _sign(session, Config(**options), region)
     session.register_component("credential_provider", _Provider(credentials))

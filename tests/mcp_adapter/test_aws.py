@@ -13,7 +13,7 @@ import anyio
 import anyio.to_thread
 import pytest
 from aiobotocore.config import AioConfig
-from botocore.loaders import Loader
+from botocore.loaders import JSONFileLoader, Loader
 from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -22,7 +22,7 @@ from authsvc.domain.credential_requests import CredentialRequest
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import AwsCredentials, BearerCredentials, Principal, Secret
 from authsvc.net.system_bundle import system_bundle_file
-from mcp_adapter import Caller, NoCredentialsError, SessionGate, caller
+from mcp_adapter import Caller, NoCredentialsError, SessionGate, aws, caller
 from mcp_adapter.aws import boto3_session_for, session_for
 from mcp_adapter.testing import FakeResolver, as_caller
 from tests.mcp_adapter.gate.direct import posted
@@ -159,8 +159,45 @@ async def test_models_of_the_users_account_are_not_read(
         (tmp_path / "models" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "models" / name).write_text("{}")
     monkeypatch.setattr(Loader, "CUSTOMER_DATA_PATH", str(tmp_path / "models"))
+    for name in ("_MODELS", "_MODELS_OF_THREADS"):  # which have parsed nothing yet
+        monkeypatch.setattr(aws, name, aws._Models())
     await ask(caller_of(Issuer()), site, 1)
     assert len(site.posted) == 1
+
+
+@BOTH
+async def test_a_model_is_parsed_once_for_all_sessions(
+    ask: Ask, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await ask(caller_of(Issuer()), site, 1)
+    read: list[str] = []
+    load_file = JSONFileLoader.load_file
+
+    def reading(self: JSONFileLoader, file_path: str) -> object:
+        read.append(file_path)
+        return load_file(self, file_path)
+
+    monkeypatch.setattr(JSONFileLoader, "load_file", reading)
+    await ask(caller_of(Issuer()), site, 1)
+    assert (read, len(site.posted)) == ([], 2)
+
+
+async def test_sessions_of_threads_share_models_and_find_resources() -> None:
+    def paths() -> list[str]:
+        session = boto3_session_for(caller_of(Issuer()), "reports")
+        assert "s3" in session.get_available_resources()
+        session.client("sts").close()
+        models = session._session.get_component("data_loader")
+        return list(models.search_paths)
+
+    async def work() -> None:
+        found.append(await anyio.to_thread.run_sync(paths))
+
+    found: list[list[str]] = []
+    async with anyio.create_task_group() as group:
+        for _ in range(4):
+            group.start_soon(work)
+    assert [len(it) for it in found] == [2, 2, 2, 2]
 
 
 @BOTH
