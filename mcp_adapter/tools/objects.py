@@ -199,8 +199,9 @@ async def bucket_object_link(
     """
     name, key = object_in(call.principal, bucket, key)
     credentials = await call.aws_credentials(buckets=[name])
-    seconds = min(expires_in_seconds, _remaining_seconds(call, credentials))
     async with s3_with(call, credentials) as client:
+        # Once there is a client, which may take a while: the link begins when it is signed.
+        seconds = min(expires_in_seconds, _remaining_seconds(call, credentials))
         url = await client.generate_presigned_url(
             "get_object", Params={"Bucket": name, "Key": key}, ExpiresIn=seconds
         )

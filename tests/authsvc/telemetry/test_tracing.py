@@ -94,6 +94,8 @@ def run(folder: Path, endpoint: str, kept: Collector) -> Traced:
         listing = {"_meta": {"traceparent": OF_THE_MESSAGE}}
         answer = post(url, "tools/list", listing, session=session, token=token)
         assert answer.status_code == 200, answer.text
+        reading = {"name": "bucket_objects_list", "arguments": {"bucket": "alpha"}, **listing}
+        assert post(url, "tools/call", reading, session=session, token=token).status_code == 200
         refused = post(url, "tools/list", {}, session=session, token="bad" + token)
         assert refused.status_code == 401
     return Traced(kept, authsvc, token, session)
@@ -125,7 +127,9 @@ def test_one_tree_from_the_message_to_the_store(traced: Traced) -> None:
     assert {down[:2], down[:3], down} <= paths
     assert (*down, "store put") in paths
     assert (*down, "token verify") in paths
-    assert (*down, "broker credentials") in paths
+    # The adapter asks for credentials when a tool does.
+    assert (*down, "broker credentials") not in paths
+    assert [PARENT, "broker credentials"] in [[it[0], it[-1]] for it in paths], paths
     assert traced.collector.services == {"authsvc", "mcp-adapter"}
 
 
@@ -165,6 +169,7 @@ def test_a_request_has_its_method_and_status(traced: Traced) -> None:
     ]
     assert sorted(told) == [
         ("MCP initialize", "initialize", 200),
+        ("MCP tools/call", "tools/call", 200),
         ("MCP tools/list", "tools/list", 200),
         ("MCP tools/list", "tools/list", 401),
     ]
