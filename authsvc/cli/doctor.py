@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -78,8 +80,9 @@ def command(
     _check_urls(adapter_config, adapter_url, gate, envoy)
     is_given = ctx.get_parameter_source("target") is not click.core.ParameterSource.DEFAULT
     target = connection.target if is_given else None
-    checks = _checks(config, adapter_config, adapter_url, gate, envoy, connection, target)
-    findings = asyncio.run(_printed(checks, connection.timeout_seconds, as_json=as_json))
+    with _unlogged():
+        checks = _checks(config, adapter_config, adapter_url, gate, envoy, connection, target)
+        findings = asyncio.run(_printed(checks, connection.timeout_seconds, as_json=as_json))
     levels = [str(finding.level) for finding in findings]
     if as_json:
         print_json({"healthy": "fail" not in levels, "findings": list(map(_document, findings))})
@@ -87,6 +90,17 @@ def command(
         failed, warned = levels.count("fail"), levels.count("warn")
         print_line(f"{plural(failed, 'failure')}, {plural(warned, 'warning')}.")
     sys.exit(1 if "fail" in levels else 0)
+
+
+@contextmanager
+def _unlogged() -> Iterator[None]:
+    """Without a handler, logging writes warnings to stderr, amid the findings that say the same."""
+    handler = logging.NullHandler()
+    logging.getLogger().addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(handler)
 
 
 def _check_urls(

@@ -16,6 +16,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
+import jwt
 import pytest
 from click.testing import CliRunner
 from cryptography import x509
@@ -111,6 +112,23 @@ async def test_a_chain_that_is_whole(chain: Path) -> None:
     }
     people = await asyncio.to_thread(run_on_terminal, "doctor", *options(chain))
     assert "0 failures, 0 warnings." in people.out
+
+
+async def test_nothing_is_logged_amid_the_findings(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text(token_hex(20))
+    (tmp_path / "assertion").write_text(jwt.encode({"exp": 1}, "k" * 32, algorithm="HS256"))
+    config = tmp_path / "authsvc.toml"
+    config.write_text(
+        f'resources = ["{RESOURCE}"]\n[store]\nkind = "memory"\n'
+        f'[[issuers]]\nissuer = "{ISSUER}"\nalgorithms = ["HS256"]\n'
+        f'secret_file = "{tmp_path}/secret"\n'
+        '[introspection]\nissuer = "https://i.example"\nendpoint = "http://127.0.0.1:1/x"\n'
+        'auth_method = "client_assertion_file"\n'
+        f'client_assertion_file = "{tmp_path}/assertion"\n'
+    )
+    ran = await run("doctor", "--config", config, "--timeout-seconds", "10")
+    assert "introspection.client_assertion_file: the assertion expired" in ran.out
+    assert ran.err == ""
 
 
 async def test_a_broken_chain_is_told_to_its_end(chain: Path, tmp_path: Path) -> None:
