@@ -24,9 +24,16 @@ from authsvc.server.config.clients import EndpointSettings
 _TEXT = Secret("authsvc-doctor")
 """Is no token of any issuer."""
 
-_ABOUT_THE_TOKEN = frozenset({"invalid_grant", "invalid_request", "invalid_target"})
+_ABOUT_THE_TOKEN = frozenset({"invalid_grant", "invalid_request"})
 """Codes of a server that does not know the token: RFC 7521 section 4.1.1, RFC 8693 section 2.2.2.
-``invalid_target``: one that looks at the audience first."""
+"""
+
+_ABOUT_A_SETTING = frozenset({"invalid_target", "invalid_scope"})
+"""Codes of a server that looks at another parameter first (RFC 8693 section 2.2.2, RFC 6749 section
+5.2): a user's token would be answered likewise."""
+
+_WITHOUT_AUDIENCE = frozenset({"jwt-bearer", "entra-obo"})
+"""Profiles whose requests name the API by its scopes."""
 
 
 def form_of(table: ExchangeSettings) -> Mapping[str, str]:
@@ -69,7 +76,7 @@ async def ask_as_client(
     try:
         await endpoint.post(form, time.time())
     except EndpointError as error:
-        _judge(report, error, place, endpoint.shown)
+        _judge(report, error, place, table, endpoint.shown)
         return
     report.fail(
         f"{endpoint.shown} issues a token for a text that is no token",
@@ -78,10 +85,18 @@ async def ask_as_client(
     )
 
 
-def _judge(report: Report, error: EndpointError, place: Place, where: str) -> None:
+def _judge(
+    report: Report, error: EndpointError, place: Place, table: EndpointSettings, where: str
+) -> None:
     answer = "" if error.status is None else described(error.status, error.code)
     if error.code in _ABOUT_THE_TOKEN:
         report.ok(f"{where} takes authsvc for its client: it rejected a text that is no token")
+    elif error.code in _ABOUT_A_SETTING:
+        report.warn(
+            f"{where} answered {answer}: it takes authsvc for its client, and rejects what is "
+            "asked for",
+            _remedy_of_setting(error.code, place, table),
+        )
     elif error.code == "unauthorized_client":
         report.fail(
             f"{where} answered {answer}: it knows authsvc's client, which may not ask for this",
@@ -100,3 +115,10 @@ def _judge(report: Report, error: EndpointError, place: Place, where: str) -> No
             f"{where} answered {answer} to a text that is no token: what it says of a "
             "user's token is not known"
         )
+
+
+def _remedy_of_setting(code: str, place: Place, table: EndpointSettings) -> str:
+    """What to do about a parameter that is rejected. Where there is no audience, scopes name it."""
+    has_audience = isinstance(table, ExchangeSettings) and table.profile not in _WITHOUT_AUDIENCE
+    name = "audience" if code == "invalid_target" and has_audience else "scopes"
+    return f"Compare {place.table}.{name} with what the server permits {place.table}.client_id."

@@ -60,7 +60,8 @@ def table(folder: Path, url: str, profile: str = "rfc8693", **more: object) -> E
     [
         (400, "invalid_grant", Level.OK, "takes authsvc for its client"),
         (400, "invalid_request", Level.OK, "takes authsvc for its client"),
-        (400, "invalid_target", Level.OK, "takes authsvc for its client"),
+        (400, "invalid_target", Level.WARN, "takes authsvc for its client, and rejects"),
+        (400, "invalid_scope", Level.WARN, "takes authsvc for its client, and rejects"),
         (401, "invalid_client", Level.FAIL, "client authentication was rejected"),
         (400, "invalid_client", Level.FAIL, "client authentication was rejected"),
         (401, "", Level.FAIL, "client authentication was rejected"),
@@ -86,7 +87,13 @@ async def test_what_an_answer_says(
     assert finding.level is level
     assert text in finding.text
     assert "secret-of" not in finding.text + finding.remedy
-    assert bool(finding.remedy) == (level is Level.FAIL)
+    assert bool(finding.remedy) == (level in {Level.WARN, Level.FAIL})
+    names = {
+        "invalid_target": "audience" if profile in {"rfc8693", "id-jag"} else "scopes",
+        "invalid_scope": "scopes",
+        "unauthorized_client": "client_id",
+    }
+    assert f"{PLACE.table}.{names.get(code, '')}" in finding.remedy or code not in names
     assert site.requests == ["/token"]
     (asked,) = (parse_qs(body) for _, body in site.posted)
     assert asked["client_secret"] == ["secret-of-authsvc"]
