@@ -41,7 +41,7 @@ class ClientCertificate:
         Raises:
             SecretFileError: the file holds no certificate, or that of another key.
         """
-        certificate = self._read()
+        certificate = self.certificate()
         if _public_key(certificate) != key:
             raise SecretFileError(
                 f"{self.file}: the certificate does not belong to the key in {key_file}",
@@ -52,7 +52,12 @@ class ClientCertificate:
         thumbprint = base64.urlsafe_b64encode(certificate.fingerprint(digest))
         return {self.header: thumbprint.rstrip(b"=").decode()}
 
-    def _read(self) -> x509.Certificate:
+    def certificate(self) -> x509.Certificate:
+        """What the file holds now.
+
+        Raises:
+            SecretFileError: it holds no certificate.
+        """
         try:
             return x509.load_pem_x509_certificate(read_secret_file(self.file).encode())
         except SecretFileError as error:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from cryptography import x509
+
 from authsvc.common.client_authentication import AssertionFile
+from authsvc.common.client_certificate import ClientCertificate
 from authsvc.common.secret_file import SecretFileError
 from authsvc.common.settings import ConfigError
 from authsvc.common.times import relative
 from authsvc.diagnosis import Report
 from authsvc.net.client_identity import ClientIdentity
-from authsvc.server.clients import authentication_of
+from authsvc.server.clients import authentication_of, certificate_of
 from authsvc.server.config.clients import EndpointSettings
 
 WARNING_SECONDS = 7 * 86_400
@@ -41,18 +44,23 @@ def check_expiry(
         Whether a request can be authenticated.
 
     Raises:
-        ConfigError: the file of an assertion cannot be used.
+        ConfigError: the file of an assertion, or of a private key's certificate, cannot be used.
     """
     if identity is not None:
-        return _check_certificate(report, f"{where}.{table.credential_setting}", identity, now)
+        setting = f"{where}.{table.credential_setting}"
+        return _check_certificate(report, setting, identity.certificate, now)
+    if (certificate := certificate_of(table, where)) is not None:
+        _check_certificate_of_key(report, certificate, now)
     if table.auth_method == "client_assertion_file":
         return _check_assertion(report, table, where, now)
     return True
 
 
-def _check_certificate(report: Report, name: str, identity: ClientIdentity, now: float) -> bool:
-    begins = identity.certificate.not_valid_before_utc.timestamp()
-    ends = identity.expires
+def _check_certificate(
+    report: Report, name: str, certificate: x509.Certificate, now: float
+) -> bool:
+    begins = certificate.not_valid_before_utc.timestamp()
+    ends = certificate.not_valid_after_utc.timestamp()
     left = ends - now
     if left <= 0:
         report.fail(f"{name}: the certificate expired {relative(ends, now)}", _RENEW)
@@ -66,6 +74,15 @@ def _check_certificate(report: Report, name: str, identity: ClientIdentity, now:
     else:
         report.ok(f"{name}: the certificate expires {relative(ends, now)}")
     return begins <= now < ends
+
+
+def _check_certificate_of_key(report: Report, certificate: ClientCertificate, now: float) -> None:
+    """The server is asked all the same: some look at the thumbprint alone."""
+    try:
+        read = certificate.certificate()
+    except SecretFileError as error:
+        raise ConfigError(f"{certificate.setting}: {error}") from None
+    _check_certificate(report, certificate.setting, read, now)
 
 
 def _check_assertion(report: Report, table: EndpointSettings, where: str, now: float) -> bool:

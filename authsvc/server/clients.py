@@ -97,7 +97,7 @@ def authentication_of(table: EndpointSettings, where: str) -> ClientAuthenticati
                 algorithm=table.private_key_algorithm or "",
                 key_id=table.private_key_id,
                 audience=table.assertion_audience,
-                certificate=_certificate(table, where),
+                certificate=certificate_of(table, where),
             )
         case "client_assertion_file":
             return AssertionFile(
@@ -117,7 +117,13 @@ def _file(path: Path | None) -> Path:
     return path
 
 
-def _certificate(table: EndpointSettings, where: str) -> ClientCertificate | None:
+def certificate_of(table: EndpointSettings, where: str) -> ClientCertificate | None:
+    """The certificate of the private key that signs assertions; None for none. No file is read.
+
+    Args:
+        table: the settings.
+        where: the table's name, for errors.
+    """
     if table.private_key_certificate_file is None:
         return None
     setting = f"{where}.private_key_certificate_file"

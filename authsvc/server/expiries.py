@@ -51,6 +51,9 @@ def _files(settings: Settings) -> Iterator[tuple[str, Path, _Read]]:
 def _of_client(table: EndpointSettings, where: str) -> Iterator[tuple[str, Path, _Read]]:
     if table.is_certified and table.client_certificate_file is not None:
         yield f"{where}.client_certificate_file", table.client_certificate_file, _of_certificate
+    if table.private_key_certificate_file is not None:
+        setting = f"{where}.private_key_certificate_file"
+        yield setting, table.private_key_certificate_file, _of_certificate
     if table.auth_method == "client_assertion_file" and table.client_assertion_file is not None:
         yield f"{where}.client_assertion_file", table.client_assertion_file, _of_token
 

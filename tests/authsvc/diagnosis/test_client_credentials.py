@@ -77,3 +77,24 @@ def test_a_secret_does_not_expire(tmp_path: Path) -> None:
     report = Report("credentials")
     assert check_expiry(report, table(client_secret_file=tmp_path), "t", None, START)
     assert report.findings == []
+
+
+@pytest.mark.parametrize(
+    ("left", "level"), [(8 * DAY, Level.OK), (6.9 * DAY, Level.WARN), (0.0, Level.FAIL)]
+)
+def test_the_certificate_of_a_private_key(tmp_path: Path, left: float, level: Level) -> None:
+    signed = PrivateAuthority(tmp_path).client(days=90)
+    file = tmp_path / "both.pem"
+    file.write_bytes(signed.key_pem() + signed.certificate_pem())
+    settings = table(
+        auth_method="private_key_jwt", private_key_file=file, private_key_certificate_file=file
+    )
+    report = Report("credentials")
+    # A server that looks at the thumbprint alone takes it: it is asked.
+    assert check_expiry(report, settings, "t", None, ClientIdentity(file, file).expires - left)
+    (finding,) = report.findings
+    assert finding.level is level
+    assert finding.text.startswith("t.private_key_certificate_file: the certificate expire")
+    file.write_bytes(signed.key_pem())
+    with pytest.raises(ConfigError, match=r"^t.private_key_certificate_file: .* no certif"):
+        check_expiry(report, settings, "t", None, START)

@@ -121,6 +121,23 @@ def test_a_file_that_cannot_be_used_has_expired(tmp_path: Path, content: str | N
     assert all(key.startswith(ENDS) and value == 0.0 for key, value in found.items())
 
 
+def test_the_certificate_of_a_private_key(tmp_path: Path) -> None:
+    (tmp_path / "client.pem").write_bytes(b"".join(Authority().signed([])))
+    key = {
+        "endpoint": "https://idp.example/i",
+        "client_id": "authsvc",
+        "auth_method": "private_key_jwt",
+        "private_key_file": tmp_path / "client.pem",
+        "private_key_certificate_file": tmp_path / "client.pem",
+    }
+    settings = Settings.model_validate(
+        {"resources": [RESOURCE], "introspection": {"issuer": ISSUER, **key}}
+    )
+    setting = '{setting="introspection.private_key_certificate_file"}'
+    found = exposed(settings)
+    assert 0 < found[BEGINS + setting] < found[ENDS + setting]
+
+
 def test_nothing_of_files_that_do_not_expire(tmp_path: Path) -> None:
     client = {"endpoint": "https://idp.example/i", "client_id": "authsvc"}
     table = {"issuer": ISSUER, **client, "client_secret_file": tmp_path / "secret"}
