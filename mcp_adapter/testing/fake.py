@@ -26,7 +26,13 @@ from authsvc.domain.resolution import (
     SessionState,
 )
 from mcp_adapter.testing.named_credentials import Named, checked, issued
-from mcp_adapter.testing.principals import ISSUER, LIFETIME_SECONDS, check_credentials, principal_of
+from mcp_adapter.testing.principals import (
+    ISSUER,
+    LIFETIME_SECONDS,
+    check_credentials,
+    lists_of,
+    principal_of,
+)
 
 __all__ = ["ISSUER", "FakeResolver"]
 
@@ -86,6 +92,9 @@ class FakeResolver:
         who: Principal | str,
         *,
         scopes: Iterable[str] = (),
+        roles: Iterable[str] = (),
+        buckets: Iterable[str] = (),
+        permissions: Iterable[str] = (),
         credentials: Credentials | None = None,
         named: Mapping[str, Named] | None = None,
         actor: Actor | str | None = None,
@@ -94,20 +103,24 @@ class FakeResolver:
 
         Args:
             who: its caller, or the subject of one.
-            scopes: of the token, where ``who`` is a subject.
+            scopes: of the token, where ``who`` is a subject, as for the next three.
+            roles: role names.
+            buckets: bucket names, without ``s3://``.
+            permissions: actions such as ``s3:GetObject``.
             credentials: issued for the caller with each answer.
             named: see ``as_caller``, as for all that follows.
             actor: who acts for the caller.
 
         Raises:
             TypeError: an argument is of another type, such as one string where several are meant.
-            ValueError: there are ``scopes`` or an ``actor`` beside a ``Principal``, which has its
-                own, or no token could hold one of them; or a name is none.
+            ValueError: there are ``scopes``, another list or an ``actor`` beside a ``Principal``,
+                which has its own, or no token could hold one of them; or a name is none.
         """
         check_credentials(credentials)
         by_name = checked(named)
+        lists = lists_of(scopes, roles, buckets, permissions)
         token = secrets.token_urlsafe(16)
-        self.tokens[token] = principal_of(who, scopes, actor)
+        self.tokens[token] = principal_of(who, lists, actor)
         self.named[token] = by_name
         if credentials is not None:
             self.credentials[token] = credentials

@@ -11,14 +11,13 @@ from typing import Any, Self
 from starlette.authentication import AuthCredentials, UnauthenticatedUser
 from starlette.requests import Request
 
-from authsvc.common import arguments
 from authsvc.domain.credential_requests import CredentialRequest
 from authsvc.domain.errors import AuthError
 from authsvc.domain.resolution import Actor, Credentials, Principal, Resolution
 from mcp_adapter.gate import framework_users, identity
 from mcp_adapter.gate.request_credentials import STATE_KEY, RequestCredentials
 from mcp_adapter.testing.named_credentials import Named, checked, issued
-from mcp_adapter.testing.principals import actor_of, check_credentials, principal_of
+from mcp_adapter.testing.principals import actor_of, check_credentials, lists_of, principal_of
 
 _RESOURCE = "https://mcp.example/mcp"
 
@@ -65,6 +64,9 @@ def as_caller(
     who: Principal | str | None,
     *,
     scopes: Iterable[str] = (),
+    roles: Iterable[str] = (),
+    buckets: Iterable[str] = (),
+    permissions: Iterable[str] = (),
     credentials: Credentials | None = None,
     named: Mapping[str, Named] | None = None,
     actor: Actor | str | None = None,
@@ -76,7 +78,10 @@ def as_caller(
 
     Args:
         who: the caller, or the subject of one; None for a request without a token.
-        scopes: of the token, where ``who`` is a subject.
+        scopes: of the token, where ``who`` is a subject, as for the next three.
+        roles: role names.
+        buckets: bucket names, without ``s3://``: credentials are asked for these alone.
+        permissions: actions such as ``s3:GetObject``.
         credentials: issued for the caller without a name.
         named: what ``caller(request).credentials(name)`` has by name: credentials; an
             ``AuthError``, which it raises; None for none; or a function of the
@@ -87,14 +92,16 @@ def as_caller(
 
     Raises:
         TypeError: an argument is of another type, such as one string where several are meant.
-        ValueError: there are ``scopes`` or an ``actor`` beside a ``Principal``, which has its own,
-            or without a caller; or no token could hold one of them; or a name is none.
+        ValueError: there are ``scopes``, another list or an ``actor`` beside a ``Principal``, which
+            has its own, or without a caller; or no token could hold one of them; or a name is none.
     """
     check_credentials(credentials)
     by_name = {**checked(named), "": credentials}
-    principal = None if who is None else principal_of(who, scopes, actor)
-    if principal is None and arguments.scopes("scopes", scopes):
-        raise ValueError("scopes: a request without a token has none")
+    lists = lists_of(scopes, roles, buckets, permissions)
+    principal = None if who is None else principal_of(who, lists, actor)
+    for name, given in lists.items():
+        if principal is None and given:
+            raise ValueError(f"{name}: a request without a token has none")
     if principal is None and actor_of(actor) is not None:
         raise ValueError("actor: a request without a token has none")
     return CallerRequest(

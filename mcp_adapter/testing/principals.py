@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from authsvc.common import arguments
 from authsvc.domain.resolution import Actor, AwsCredentials, BearerCredentials, Principal
@@ -15,24 +15,55 @@ LIFETIME_SECONDS = 3600.0
 """How long their tokens are valid."""
 
 
-def principal_of(who: object, scopes: Iterable[str], actor: object = None) -> Principal:
-    """``who`` as it is, or the caller with that subject, and with that actor.
+def lists_of(
+    scopes: Iterable[str],
+    roles: Iterable[str],
+    buckets: Iterable[str],
+    permissions: Iterable[str],
+) -> dict[str, tuple[str, ...]]:
+    """What a token lists, by the names of a ``Principal``'s fields.
+
+    Raises:
+        TypeError: one of them is one string, no collection, or holds something else.
+        ValueError: no token could hold one of the scopes, or a string is empty.
+    """
+    return {
+        "scopes": arguments.scopes("scopes", scopes),
+        "roles": arguments.texts("roles", roles),
+        "buckets": arguments.texts("buckets", buckets),
+        "permissions": arguments.texts("permissions", permissions),
+    }
+
+
+def principal_of(
+    who: object, lists: Mapping[str, tuple[str, ...]], actor: object = None
+) -> Principal:
+    """``who`` as it is, or the caller with that subject, those lists and that actor.
 
     Raises:
         TypeError: an argument is of another type.
-        ValueError: there are scopes or an actor in both, or no token could hold one of them.
+        ValueError: there are lists or an actor in both, or the subject is empty.
     """
-    scopes = arguments.scopes("scopes", scopes)
     acting = actor_of(actor)
     if isinstance(who, str):
         if not who:
             raise ValueError("who is a Principal or a subject, which is not empty")
         ends = time.time() + LIFETIME_SECONDS
-        return Principal(ISSUER, who, expire_time=ends, scopes=scopes, actor=acting)
+        return Principal(
+            ISSUER,
+            who,
+            expire_time=ends,
+            scopes=lists["scopes"],
+            roles=lists["roles"],
+            buckets=lists["buckets"],
+            permissions=lists["permissions"],
+            actor=acting,
+        )
     if not isinstance(who, Principal):
         raise TypeError(f"who is a Principal or a subject, not {type(who).__name__}")
-    if scopes:
-        raise ValueError("scopes: a Principal has its own, so give them there")
+    for name, given in lists.items():
+        if given:
+            raise ValueError(f"{name}: a Principal has its own, so give them there")
     if acting is not None:
         raise ValueError("actor: a Principal has its own, so give it there")
     return who

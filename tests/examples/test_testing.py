@@ -46,7 +46,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_page_passes(page: Path, tmp_path: Path) -> None:
-    assert run(page, tmp_path / "cache").startswith("2 passed")
+    assert run(page, tmp_path / "cache").startswith("5 passed")
 
 
 def test_the_page_is_typed(page: Path, tmp_path: Path) -> None:

@@ -49,6 +49,33 @@ def test_a_principal_is_the_caller_as_it_is() -> None:
         as_caller(alice, scopes=["things.read"])
 
 
+LISTS: dict[str, Any] = {
+    "scopes": ("a",),
+    "roles": ("r",),
+    "buckets": ("b",),
+    "permissions": ("s3:GetObject",),
+}
+
+
+def test_a_subject_has_what_its_token_lists() -> None:
+    alice = Principal(ISSUER, "alice", expire_time=2e9, **LISTS)
+    resolver = FakeResolver()
+    for made in (
+        caller(as_caller("alice", **LISTS)),
+        resolver.tokens[resolver.issue("alice", **LISTS)],
+    ):
+        assert {name: getattr(made, name) for name in LISTS} == LISTS
+    for name, given in LISTS.items():
+        wrong: dict[str, Any] = {name: given}
+        for make in (as_caller, resolver.issue):
+            with pytest.raises(ValueError, match=f"{name}: a Principal has its own"):
+                make(alice, **wrong)
+            with pytest.raises(TypeError, match=f"{name} is a sequence of strings"):
+                make("alice", **{name: given[0]})
+        with pytest.raises(ValueError, match=f"{name}: a request without a token has none"):
+            as_caller(None, **wrong)
+
+
 def test_an_actor_acts_for_the_caller() -> None:
     chain = Actor("agent", actor=Actor("first"))
     assert caller(as_caller("alice", actor="agent")).actor == Actor("agent")
