@@ -35,6 +35,19 @@ class PrincipalConditions:
             and self.scopes <= {*principal.scopes}
         )
 
+    def missing(self, principal: Principal) -> str:
+        """Which of them do not hold for a principal, for operators; empty where all hold."""
+        if self.issuers is not None and principal.issuer not in self.issuers:
+            return f"its for_issuers do not have {principal.issuer}"
+        lacks = [
+            f"role {' or '.join(sorted(roles))}"
+            for roles in self.roles
+            if roles.isdisjoint(principal.roles)
+        ]
+        if scopes := sorted(self.scopes - {*principal.scopes}):
+            lacks.append(f"scope {' '.join(scopes)}")
+        return f"the token lacks {', and '.join(lacks)}" if lacks else ""
+
     def least_principals(self, issuers: Iterable[str]) -> Iterator[Principal]:
         """The principals with the fewest claims for which they hold.
 

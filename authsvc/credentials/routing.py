@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
+from time import monotonic
 
+from authsvc.common.log_rate import LogRate
 from authsvc.credentials import CredentialBroker
 from authsvc.credentials.conditions import EVERYONE, PrincipalConditions
 from authsvc.domain.credential_requests import DEFAULT, CredentialRequest
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import Credentials, Principal, Secret
+
+log = logging.getLogger(__name__)
+
+NONE_INTERVAL_SECONDS = 60.0
+"""From one line about a name for which principals have no credentials to the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +51,8 @@ class CredentialRouter:
 
     def __init__(self, routes: Iterable[Route]) -> None:
         routes = tuple(routes)
+        self._rate = LogRate(NONE_INTERVAL_SECONDS)
+        self._resources = frozenset(it for route in routes for it in route.resources)
         self._others = tuple(it for it in routes if not it.resources and not it.name)
         named: dict[tuple[str, str], tuple[Route, ...]] = {}
         for route in routes:
@@ -93,9 +103,39 @@ class CredentialRouter:
                 Reason.CREDENTIALS_REFUSED, "they are asked for with a bucket not of the token"
             )
         if route is None:
+            self._log_none(principal, wanted.name, resource, None)
             return None
-        return await route.broker.issue(
+        issued = await route.broker.issue(
             principal, token=token, resource=resource, now=now, wanted=wanted
+        )
+        if issued is None:
+            self._log_none(principal, wanted.name, resource, route)
+        return issued
+
+    def _log_none(
+        self, principal: Principal, name: str, resource: str, route: Route | None
+    ) -> None:
+        """Log why a principal has none: an error in a condition shows nowhere else. At a bounded
+        rate, as many principals may have none and be right."""
+        routes = self._routes.get((name, resource), self._others)
+        key = name, resource if resource in self._resources else "", route is None
+        if not routes or not self._rate.allows(key, monotonic()):
+            return
+        if route is not None:
+            why = f"{route.table or 'its table'} applies, and has nothing for the token's claims"
+        else:
+            why = "; ".join(f"{it.table}: {it.conditions.missing(principal)}" for it in routes)
+        log.info(
+            "credentials %s: there are none for this principal at %s: %s",
+            name or "without a name",
+            resource,
+            why,
+            extra={
+                "subject": principal.subject,
+                "issuer": principal.issuer,
+                "client": principal.client_id,
+                "resource": resource,
+            },
         )
 
 

@@ -80,23 +80,8 @@ def _expected(
         if it.conditions.hold(principal):
             issuance, text = _issued(it, principal)
             return Expected(name, issuance, it.label, text)
-    why = "; ".join(f"{it.label}: {_unmet(it, principal)}" for it in candidates)
+    why = "; ".join(f"{it.label}: {it.conditions.missing(principal)}" for it in candidates)
     return Expected(name, Issuance.NONE, "", why)
-
-
-def _unmet(it: RoutedTable, principal: Principal) -> str:
-    """The conditions of a table that do not hold."""
-    conditions = it.conditions
-    if conditions.issuers is not None and principal.issuer not in conditions.issuers:
-        return f"its for_issuers do not have {principal.issuer}"
-    lacks = [
-        f"role {' or '.join(sorted(roles))}"
-        for roles in conditions.roles
-        if roles.isdisjoint(principal.roles)
-    ]
-    if missing := sorted(conditions.scopes - {*principal.scopes}):
-        lacks.append(f"scope {' '.join(missing)}")
-    return f"the token lacks {', and '.join(lacks)}"
 
 
 def _issued(it: RoutedTable, principal: Principal) -> tuple[Issuance, str]:

@@ -85,12 +85,12 @@ class Issuing:
                 f"not issued in {OTHERS_WAIT_SECONDS:g} seconds, and asked for with others",
                 retry_after_seconds=1.0,
             )
-            log_lines.not_issued(wanted.name, error)
+            log_lines.not_issued(wanted.name, error, self.principal, self.resource)
             return error
 
     async def _result(self, wanted: CredentialRequest) -> Credentials | AuthError | None:
         try:
             return await self.issue(wanted)
         except AuthError as error:
-            log_lines.not_issued(wanted.name, error)
+            log_lines.not_issued(wanted.name, error, self.principal, self.resource)
             return error.raisable()

@@ -5,16 +5,18 @@ from __future__ import annotations
 import logging
 from time import monotonic
 
+from authsvc.common.log_rate import LogRate
 from authsvc.domain.decision import Decision
-from authsvc.domain.errors import AuthError, GrpcStatus, Reason
-from authsvc.domain.resolution import Outcome, shown
+from authsvc.domain.errors import AuthError, GrpcStatus
+from authsvc.domain.resolution import Outcome, Principal, shown
 
 log = logging.getLogger(__name__)
 
 NOT_ISSUED_INTERVAL_SECONDS = 1.0
-"""From one line about a reason for which credentials are not issued to the next."""
+"""From one line about credentials that are not issued to the next of their name, resource and
+reason."""
 
-_not_issued: dict[Reason, float] = {}
+_not_issued = LogRate(NOT_ISSUED_INTERVAL_SECONDS)
 
 _INFO = frozenset({GrpcStatus.PERMISSION_DENIED, GrpcStatus.UNAUTHENTICATED})
 """Statuses of what a principal causes. The operator has to mend the others."""
@@ -46,18 +48,23 @@ def served(decision: Decision, session_id: str) -> None:
         cached(session_id)
 
 
-def not_issued(name: str, error: AuthError) -> None:
+def not_issued(name: str, error: AuthError, principal: Principal, resource: str) -> None:
     """Credentials that a request asks for by name were not issued: its response has the reason
     alone. At a bounded rate, as clients cause it."""
-    reason, now = error.reason, monotonic()
-    if now - _not_issued.get(reason, -NOT_ISSUED_INTERVAL_SECONDS) < NOT_ISSUED_INTERVAL_SECONDS:
+    reason = error.reason
+    if not _not_issued.allows((name, resource, reason), monotonic()):
         return
-    _not_issued[reason] = now
     level = logging.INFO if reason.status in _INFO else logging.WARNING
     log.log(
         level,
         "credentials %s are not issued: %s",
         name or "without a name",
         error,
-        extra={"reason": reason.name},
+        extra={
+            "reason": reason.name,
+            "subject": principal.subject,
+            "issuer": principal.issuer,
+            "client": principal.client_id,
+            "resource": resource,
+        },
     )

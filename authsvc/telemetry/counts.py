@@ -33,6 +33,12 @@ ANONYMOUS = "anonymous"
 ALLOWED = "allowed"
 """The answer to a check that the gateway passes on."""
 
+OK = "ok"
+"""The result of an operation that has not failed."""
+
+NONE = "none"
+"""The result of a request for credentials of which the principal has none."""
+
 _COUNTED_FROM_ZERO = (*(outcome.name.lower() for outcome in Outcome), ANONYMOUS, INTERNAL)
 
 
@@ -109,12 +115,26 @@ class Checks:
         self.resolves = Resolves()
 
 
+class Timed:
+    """An operation under way.
+
+    Attributes:
+        result: as which it is counted if it does not fail.
+    """
+
+    __slots__ = ("result",)
+
+    def __init__(self) -> None:
+        self.result = OK
+
+
 class Operations:
     """Results of operations of one kind, such as those of a store.
 
     Attributes:
         seconds: durations by operation, failures included.
-        results: number of operations by operation and result, which is ``ok`` or a reason.
+        results: number of operations by operation and result: a reason for those that failed, for
+            others ``ok`` or what the operation has set.
     """
 
     __slots__ = ("results", "seconds")
@@ -124,15 +144,15 @@ class Operations:
         self.results: Counter[tuple[str, str]] = Counter()
 
     @contextmanager
-    def timed(self, operation: str) -> Iterator[None]:
+    def timed(self, operation: str) -> Iterator[Timed]:
         """Time and count an operation. A cancelled one is not counted."""
-        began = time.perf_counter()
+        began, timed = time.perf_counter(), Timed()
         try:
-            yield
+            yield timed
         except Exception as error:
             self._count(operation, reason_of(error), began)
             raise
-        self._count(operation, "ok", began)
+        self._count(operation, timed.result, began)
 
     def _count(self, operation: str, result: str, began: float) -> None:
         if (histogram := self.seconds.get(operation)) is None:

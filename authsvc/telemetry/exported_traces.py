@@ -62,9 +62,9 @@ class ExportedTraces:
 
     def observed(self, component: str, observer: OperationObserver) -> OperationObserver:
         @contextmanager
-        def traced(operation: str) -> Iterator[None]:
-            with self.client_span(f"{component} {operation}"), observer(operation):
-                yield
+        def traced(operation: str) -> Iterator[object]:
+            with self.client_span(f"{component} {operation}"), observer(operation) as observed:
+                yield observed
 
         return traced
 

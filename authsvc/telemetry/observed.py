@@ -16,6 +16,7 @@ from authsvc.domain.revocation import NotBefore, NotBeforeKey, NotBefores
 from authsvc.domain.tokens import BearerToken, VerifiedToken
 from authsvc.stores import LoggedEvent, Page, SessionStore
 from authsvc.stores.documents import Document
+from authsvc.telemetry.counts import NONE, Timed
 from authsvc.telemetry.spans import OperationObserver
 from authsvc.tokens import TokenVerifier
 
@@ -156,7 +157,10 @@ class ObservedBroker:
         wanted: CredentialRequest = DEFAULT,
     ) -> Credentials | None:
         """See ``CredentialBroker``."""
-        with self._observers.get(wanted.name, self._otherwise)("credentials"):
-            return await self._broker.issue(
+        with self._observers.get(wanted.name, self._otherwise)("credentials") as observed:
+            issued = await self._broker.issue(
                 principal, token=token, resource=resource, now=now, wanted=wanted
             )
+            if issued is None and isinstance(observed, Timed):
+                observed.result = NONE
+            return issued

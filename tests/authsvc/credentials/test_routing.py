@@ -7,11 +7,11 @@ from contextlib import suppress
 import pytest
 
 from authsvc.credentials.conditions import PrincipalConditions
-from authsvc.credentials.routing import CredentialRouter, Route
+from authsvc.credentials.routing import NONE_INTERVAL_SECONDS, CredentialRouter, Route
 from authsvc.domain.credential_requests import DEFAULT, CredentialRequest
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import BearerCredentials, Credentials, Principal, Secret
-from tests.support.clock import START
+from tests.support.clock import START, Clock
 from tests.support.tokens import ISSUER, OTHER_RESOURCE, RESOURCE
 
 pytestmark = pytest.mark.anyio
@@ -171,3 +171,45 @@ async def test_buckets_are_those_of_the_token(buckets: tuple[str, ...], is_issue
 )
 def test_conditions(conditions: PrincipalConditions, holds: bool) -> None:
     assert conditions.hold(ALICE) is holds
+
+
+async def test_the_log_says_why_there_are_none_at_a_bounded_rate(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr("authsvc.credentials.routing.monotonic", clock)
+    caplog.set_level("INFO", logger="authsvc.credentials.routing")
+    typo = PrincipalConditions(issuers={ISSUER}, roles=({"dev"},), scopes={"raed"})
+    router = CredentialRouter(
+        [
+            Route(Recording("api"), "api", (RESOURCE,), typo, "credentials.exchange[1]"),
+            Route(Recording("", has=False), "", (RESOURCE,), table="credentials.sts[1]"),
+        ]
+    )
+    for _ in range(3):
+        assert await issued(router, "api") is None
+        assert await issued(router) is None
+    assert caplog.messages == [
+        (
+            f"credentials api: there are none for this principal at {RESOURCE}: "
+            "credentials.exchange[1]: the token lacks scope raed"
+        ),
+        (
+            f"credentials without a name: there are none for this principal at {RESOURCE}: "
+            "credentials.sts[1] applies, and has nothing for the token's claims"
+        ),
+    ]
+    fields = ("levelname", "subject", "issuer", "client", "resource")
+    shown = [getattr(caplog.records[0], it) for it in fields]
+    assert shown == ["INFO", "alice", ISSUER, ALICE.client_id, RESOURCE]
+    caplog.clear()
+    clock.advance(NONE_INTERVAL_SECONDS)
+    assert await issued(router, "api") is None
+    assert len(caplog.messages) == 1
+
+
+async def test_a_resource_without_tables_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="authsvc.credentials.routing")
+    router = CredentialRouter([Route(Recording("api"), "api", (RESOURCE,))])
+    assert await issued(router) is None
+    assert not caplog.messages

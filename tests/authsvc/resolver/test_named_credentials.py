@@ -10,6 +10,7 @@ import pytest
 
 from authsvc.access.limits import CallerLimits
 from authsvc.access.usage import Usages
+from authsvc.common.log_rate import LogRate
 from authsvc.domain.credential_requests import DEFAULT, CredentialRequest
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.record import Limits
@@ -278,7 +279,7 @@ async def test_a_rejected_token_without_another_is_not_cached_again(
 async def test_why_there_are_none_is_logged_once_a_second(
     bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(log_lines, "_not_issued", {})
+    monkeypatch.setattr(log_lines, "_not_issued", LogRate(log_lines.NOT_ISSUED_INTERVAL_SECONDS))
     monkeypatch.setattr("authsvc.resolver.log_lines.monotonic", bench.clock)
     caplog.set_level("INFO", logger=log_lines.__name__)
     bench.broker.errors |= {
@@ -295,6 +296,13 @@ async def test_why_there_are_none_is_logged_once_a_second(
         ("WARNING", "credentials one are not issued: CREDENTIALS_UNAVAILABLE: for the log"),
         ("INFO", "credentials two are not issued: CREDENTIALS_REFUSED: for the log"),
     ]
+    shown = [getattr(caplog.records[-1], it) for it in ("subject", "issuer", "resource")]
+    assert shown == ["alice", ISSUER, RESOURCE]
+    caplog.clear()
+    # A name that fails hides no other one.
+    bench.broker.errors["three"] = Reason.CREDENTIALS_REFUSED
+    await bench.ask(token, (CredentialRequest("three"),))
+    assert [it.levelname for it in caplog.records] == ["INFO"]
     caplog.clear()
     bench.clock.advance(1)
     await bench.ask(token, ONE)

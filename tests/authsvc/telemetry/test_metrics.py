@@ -8,17 +8,24 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
 
 from authsvc.common.settings import ConfigError
+from authsvc.credentials.routing import CredentialRouter
 from authsvc.domain.credential_requests import CredentialRequest
 from authsvc.domain.errors import AuthError
+from authsvc.domain.resolution import Principal, Secret
 from authsvc.server.config import CredentialSettings
+from authsvc.telemetry.exported_traces import ExportedTraces
+from authsvc.telemetry.metrics import Metrics
+from authsvc.telemetry.observed import ObservedBroker
+from authsvc.telemetry.spans import NoTracing, Tracing
 from tests.support.bounds import TIMEOUT_SECONDS
-from tests.support.clock import Clock
+from tests.support.clock import START, Clock
 from tests.support.processes import ROOT
 from tests.support.scraping import scrape
 from tests.support.service import Service, serving, settings_for
-from tests.support.tokens import RESOURCE, IdentityProvider
+from tests.support.tokens import ISSUER, RESOURCE, IdentityProvider
 
 pytestmark = pytest.mark.anyio
 
@@ -115,6 +122,16 @@ async def test_credentials_are_counted_by_the_names_of_the_configuration(
     assert scraped.value(requests, result="ARGUMENT_INVALID", name="unknown") == 2
     duration = "authsvc_credentials_duration_seconds_count"
     assert scraped.value(duration, name="unknown") == 2
+
+
+@pytest.mark.parametrize("tracing", [NoTracing(), ExportedTraces(TracerProvider())])
+async def test_having_no_credentials_is_not_counted_as_ok(tracing: Tracing) -> None:
+    metrics = Metrics()
+    observer = tracing.observed("broker", lambda _: metrics.credentials.timed("default"))
+    broker = ObservedBroker(CredentialRouter(()), {"": observer}, observer)
+    alice = Principal(ISSUER, "alice", START + 600)
+    assert await broker.issue(alice, token=Secret("t"), resource=RESOURCE, now=START) is None
+    assert metrics.credentials.results == {("default", "none"): 1}
 
 
 async def test_the_first_internal_error_is_an_increase(
