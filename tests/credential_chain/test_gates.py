@@ -100,6 +100,7 @@ def fastmcp(*, stateless: bool) -> ASGIApp:
 def world(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     # A busy machine takes longer than an endpoint may, or the check of a stream's caller.
     monkeypatch.setattr("mcp_adapter.gate.caller_checks.ANSWER_SECONDS", TIMEOUT_SECONDS)
+    monkeypatch.setattr("authsvc.resolver.issuing.OTHERS_WAIT_SECONDS", TIMEOUT_SECONDS)
     monkeypatch.setattr("authsvc.credentials.sts.CALL_SECONDS", TIMEOUT_SECONDS)
     monkeypatch.setattr("authsvc.credentials.aws.READ_TIMEOUT_SECONDS", TIMEOUT_SECONDS)
     monkeypatch.setattr("authsvc.net.fetching.FETCH_TIMEOUT_SECONDS", TIMEOUT_SECONDS)
