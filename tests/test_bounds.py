@@ -159,7 +159,7 @@ BOUNDED = {
     },
     "authsvc/resolver/call_limits.py": {"CallLimits._reported": "1,024 limits of resources"},
     "authsvc/access/usage.py": {"Usages._by_caller": "registered callers, and one for all others"},
-    "authsvc/common/log_rate.py": {"LogRate._logged": "1,024 keys"},
+    "authsvc/common/rarely.py": {"Rarely._passed": "1,024 kinds"},
     "authsvc/common/lru.py": {"LruCache._entries": "its own bounds"},
     "authsvc/common/newest.py": {"Newest._items": "its own bounds"},
     "authsvc/common/wsgi_serving.py": {"_BoundedServer._open": "16"},
@@ -227,7 +227,6 @@ BOUNDED = {
         "Rejections._rejected": "4,096, 1 KB each on average",
     },
     "authsvc/resolver/fairness.py": {"PassLimiter._waiting": IN_FLIGHT},
-    "authsvc/http_auth/throttling.py": {"Rarely._passed": NAMES},
     "authsvc/http_auth/refusals.py": {
         "Refusal.data": "of one answer",
         "Refusal.headers": "of one answer",

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from time import monotonic
 
-from authsvc.common.log_rate import LogRate
+from authsvc.common.rarely import Rarely
 from authsvc.credentials import CredentialBroker
 from authsvc.credentials.conditions import EVERYONE, PrincipalConditions
 from authsvc.domain.credential_requests import DEFAULT, CredentialRequest
@@ -51,7 +51,7 @@ class CredentialRouter:
 
     def __init__(self, routes: Iterable[Route]) -> None:
         routes = tuple(routes)
-        self._rate = LogRate(NONE_INTERVAL_SECONDS)
+        self._lines = Rarely(NONE_INTERVAL_SECONDS, monotonic)
         self._resources = frozenset(it for route in routes for it in route.resources)
         self._others = tuple(it for it in routes if not it.resources and not it.name)
         named: dict[tuple[str, str], tuple[Route, ...]] = {}
@@ -119,7 +119,7 @@ class CredentialRouter:
         rate, as many principals may have none and be right."""
         routes = self._routes.get((name, resource), self._others)
         key = name, resource if resource in self._resources else "", route is None
-        if not routes or not self._rate.allows(key, monotonic()):
+        if not routes or not self._lines.may_pass(key):
             return
         if route is not None:
             why = f"{route.table or 'its table'} applies, and has nothing for the token's claims"

@@ -18,11 +18,11 @@ from typing import Self
 
 from google.protobuf.message import DecodeError
 
+from authsvc.common.rarely import Rarely
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.gateways.encoded_checks import PARTIAL, REPLACEMENTS, EncodedCheck
 from authsvc.http_auth import forwarding
 from authsvc.http_auth.headers import Headers
-from authsvc.http_auth.throttling import Rarely
 from authsvc.internal.v1.ext_authz_pb2 import ExtAuthzFrame, ExtAuthzRequest
 
 log = logging.getLogger(__name__)

@@ -16,6 +16,7 @@ import grpc
 
 from authsvc.access.callers import Caller
 from authsvc.audit.calls import CallAudit
+from authsvc.common.rarely import Rarely
 from authsvc.common.unexpected import log_unexpected
 from authsvc.domain.errors import AuthError, Reason, of_setting
 from authsvc.domain.resolution import Resolution, shown
@@ -35,7 +36,6 @@ from authsvc.http_auth import refusals
 from authsvc.http_auth.authorizer import Admitted
 from authsvc.http_auth.metadata import is_metadata_path
 from authsvc.http_auth.refusals import Answer, Refusal
-from authsvc.http_auth.throttling import Rarely
 from authsvc.resolver.resolver import SessionResolver
 from authsvc.rpc.admission import Admission
 from authsvc.rpc.errors import end_with_status

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from urllib.parse import unquote
 
+from authsvc.common.rarely import Rarely
 from authsvc.domain.rates import CallCounts
 from authsvc.domain.resolution import Resolution, Resolver
 from authsvc.gateways.audited_checks import AuditedCheck
@@ -39,7 +40,6 @@ from authsvc.http_auth.requirements import Requirement, required
 from authsvc.http_auth.resolving import RequestResolver
 from authsvc.http_auth.sessions import Sessions
 from authsvc.http_auth.strict_json import has_many_values
-from authsvc.http_auth.throttling import Rarely
 
 SHOWN_CHARACTERS = 200
 """How much of what a client sent is logged, and is in the metadata."""

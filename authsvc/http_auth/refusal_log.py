@@ -10,11 +10,11 @@ import logging
 import time
 from collections.abc import Callable
 
+from authsvc.common.rarely import Rarely
 from authsvc.domain.errors import of_setting
 from authsvc.domain.resolution import Principal, shown
 from authsvc.http_auth.refusals import Refusal
 from authsvc.http_auth.statuses import INSUFFICIENT_SCOPE
-from authsvc.http_auth.throttling import Rarely
 
 log = logging.getLogger(__name__)
 

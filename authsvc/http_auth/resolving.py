@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
+from authsvc.common.rarely import Rarely
 from authsvc.common.unexpected import log_unexpected
 from authsvc.domain.credential_requests import CredentialRequest
 from authsvc.domain.errors import AuthError, GrpcStatus, Reason
@@ -29,7 +30,6 @@ from authsvc.http_auth.refusals import Refusal
 from authsvc.http_auth.request_headers import RequestHeaders
 from authsvc.http_auth.requirements import Requirement
 from authsvc.http_auth.sessions import Sessions
-from authsvc.http_auth.throttling import Rarely
 
 log = logging.getLogger(__name__)
 

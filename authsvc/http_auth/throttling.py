@@ -1,10 +1,8 @@
-"""Bounded rates: of answers to requests that cost their sender almost nothing, and of warnings."""
+"""A bounded rate of answers to requests that cost their sender almost nothing."""
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable, Hashable
 
 
 class Pace:
@@ -31,28 +29,3 @@ class Pace:
             return self._max_seconds
         self._next = due + self._interval_seconds
         return due - now
-
-
-class Rarely:
-    """Lets each of a few kinds of events pass once in a time.
-
-    Args:
-        interval_seconds: from one of a kind to the next.
-        clock: seconds, of any origin.
-    """
-
-    def __init__(
-        self, interval_seconds: float, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._interval_seconds = interval_seconds
-        self._clock = clock
-        self._passed: dict[Hashable, float] = {}
-
-    def may_pass(self, kind: Hashable) -> bool:
-        """Whether one of this kind may pass now; it has passed then."""
-        now = self._clock()
-        passed = self._passed.get(kind)
-        if passed is not None and now - passed < self._interval_seconds:
-            return False
-        self._passed[kind] = now
-        return True

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-from time import monotonic
 
-from authsvc.common.log_rate import LogRate
+from authsvc.common.rarely import Rarely
 from authsvc.domain.decision import Decision
 from authsvc.domain.errors import AuthError, GrpcStatus
 from authsvc.domain.resolution import Outcome, Principal, shown
@@ -16,7 +15,7 @@ NOT_ISSUED_INTERVAL_SECONDS = 1.0
 """From one line about credentials that are not issued to the next of their name, resource and
 reason."""
 
-_not_issued = LogRate(NOT_ISSUED_INTERVAL_SECONDS)
+_not_issued = Rarely(NOT_ISSUED_INTERVAL_SECONDS)
 
 _INFO = frozenset({GrpcStatus.PERMISSION_DENIED, GrpcStatus.UNAUTHENTICATED})
 """Statuses of what a principal causes. The operator has to mend the others."""
@@ -52,7 +51,7 @@ def not_issued(name: str, error: AuthError, principal: Principal, resource: str)
     """Credentials that a request asks for by name were not issued: its response has the reason
     alone. At a bounded rate, as clients cause it."""
     reason = error.reason
-    if not _not_issued.allows((name, resource, reason), monotonic()):
+    if not _not_issued.may_pass((name, resource, reason)):
         return
     level = logging.INFO if reason.status in _INFO else logging.WARNING
     log.log(

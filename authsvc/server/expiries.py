@@ -15,8 +15,6 @@ from authsvc.server.config import Settings
 from authsvc.server.config.clients import EndpointSettings
 from authsvc.telemetry.metrics import Validity
 
-MAX_FILE_BYTES = 1024 * 1024
-
 UNUSABLE = Validity(None, 0.0)
 """Of a file that cannot be used: as if it had expired long ago."""
 
@@ -60,7 +58,7 @@ def _of_client(table: EndpointSettings, where: str) -> Iterator[tuple[str, Path,
 
 def _of_certificate(path: Path) -> Validity:
     try:
-        pem = read_secret_file(path, max_bytes=MAX_FILE_BYTES)
+        pem = read_secret_file(path)
         certificate = x509.load_pem_x509_certificates(pem.encode())[0]
     except (ValueError, x509.InvalidVersion):  # SecretFileError among them
         return UNUSABLE
@@ -71,7 +69,7 @@ def _of_certificate(path: Path) -> Validity:
 def _of_token(path: Path) -> Validity | None:
     """Claims ``iat`` and ``exp``, without verification."""
     try:
-        token = read_secret_file(path, max_bytes=MAX_FILE_BYTES)
+        token = read_secret_file(path)
         claims = jwt.decode(token, options={"verify_signature": False})
     except (SecretFileError, jwt.InvalidTokenError, RecursionError):
         return UNUSABLE

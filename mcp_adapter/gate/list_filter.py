@@ -14,6 +14,7 @@ from typing import Any
 
 from starlette.types import Scope
 
+from authsvc.common.rarely import Rarely
 from authsvc.common.unexpected import log_unexpected
 from authsvc.domain.resolution import Principal
 from authsvc.http_auth import messages, strict_json
@@ -26,7 +27,6 @@ from authsvc.http_auth.requirements import (
     asked_together,
     evaluated,
 )
-from authsvc.http_auth.throttling import Rarely
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from authsvc.common import arguments, formats
-from authsvc.http_auth.throttling import Rarely
+from authsvc.common.rarely import Rarely
 from authsvc.net.hosts import AllowedHosts, AllowedOrigins
 from authsvc.net.peers import Peers
 from authsvc.net.urls import read

@@ -16,11 +16,11 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from authsvc.audit.calls import CallAudit
+from authsvc.common.rarely import Rarely
 from authsvc.domain.errors import AuthError, Reason, of_setting
 from authsvc.domain.resolution import Resolver
 from authsvc.http_auth.refusal_log import SHOWN_CHARACTERS, WARNING_INTERVAL_SECONDS
 from authsvc.http_auth.requirements import RequirementOf
-from authsvc.http_auth.throttling import Rarely
 from authsvc.net.peers import Peers
 from mcp_adapter.gate.metadata import metadata_routes
 from mcp_adapter.gate.middleware import SessionGate

@@ -7,11 +7,11 @@ import logging
 
 import pytest
 
+from authsvc.common.rarely import Rarely
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.gateways import check_requests
 from authsvc.gateways.check_requests import CheckedRequest
 from authsvc.gateways.encoded_checks import EncodedCheck
-from authsvc.http_auth.throttling import Rarely
 from authsvc.internal.v1.ext_authz_pb2 import ExtAuthzFrame, ExtAuthzRequest
 from tests.support.checks import request, tool_call
 

@@ -10,7 +10,7 @@ import pytest
 
 from authsvc.access.limits import CallerLimits
 from authsvc.access.usage import Usages
-from authsvc.common.log_rate import LogRate
+from authsvc.common.rarely import Rarely
 from authsvc.domain.credential_requests import DEFAULT, CredentialRequest
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.record import Limits
@@ -279,8 +279,8 @@ async def test_a_rejected_token_without_another_is_not_cached_again(
 async def test_why_there_are_none_is_logged_once_a_second(
     bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(log_lines, "_not_issued", LogRate(log_lines.NOT_ISSUED_INTERVAL_SECONDS))
-    monkeypatch.setattr("authsvc.resolver.log_lines.monotonic", bench.clock)
+    lines = Rarely(log_lines.NOT_ISSUED_INTERVAL_SECONDS, bench.clock)
+    monkeypatch.setattr(log_lines, "_not_issued", lines)
     caplog.set_level("INFO", logger=log_lines.__name__)
     bench.broker.errors |= {
         "one": Reason.CREDENTIALS_UNAVAILABLE,
@@ -289,10 +289,10 @@ async def test_why_there_are_none_is_logged_once_a_second(
     token = bench.idp.token("alice")
     for _ in range(3):
         await bench.ask(token, BOTH)
-    lines = [
+    logged = [
         (it.levelname, it.message) for it in caplog.records if it.message.startswith("credentials ")
     ]
-    assert lines == [
+    assert logged == [
         ("WARNING", "credentials one are not issued: CREDENTIALS_UNAVAILABLE: for the log"),
         ("INFO", "credentials two are not issued: CREDENTIALS_REFUSED: for the log"),
     ]

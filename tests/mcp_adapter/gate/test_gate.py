@@ -15,11 +15,11 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 from starlette.types import Scope
 
+from authsvc.common.rarely import Rarely
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.http_auth import resolving
 from authsvc.http_auth.headers import Headers
 from authsvc.http_auth.request_headers import RequestHeaders
-from authsvc.http_auth.throttling import Rarely
 from mcp_adapter import SessionGate
 from tests.mcp_adapter.harness import (
     DEADLINE_SECONDS,
