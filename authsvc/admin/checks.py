@@ -8,6 +8,9 @@ from authsvc.domain.events import RecordFilter
 MAX_TEXT_LENGTH = 2_048
 """Characters of an issuer, a subject, a token's id or a resource."""
 
+MIN_PREFIX_LENGTH = 6
+"""Characters of a session id's prefix: with fewer, too many sessions match."""
+
 
 def check_name(what: str, text: str) -> None:
     """Check a name that is required.
@@ -20,14 +23,16 @@ def check_name(what: str, text: str) -> None:
 
 
 def check_filter(which: RecordFilter) -> None:
-    """Check the length of what a filter names.
+    """Check the lengths of what a filter names.
 
     Raises:
         AuthError: ARGUMENT_INVALID.
     """
-    for text in (which.issuer, which.subject, which.resource):
+    for text in (which.issuer, which.subject, which.resource, which.id_prefix):
         if len(text) > MAX_TEXT_LENGTH:
             raise invalid(f"a field of the filter is longer than {MAX_TEXT_LENGTH} characters")
+    if 0 < len(which.id_prefix) < MIN_PREFIX_LENGTH:
+        raise invalid(f"the prefix of a session id has at least {MIN_PREFIX_LENGTH} characters")
 
 
 def invalid(detail: str) -> AuthError:

@@ -77,12 +77,14 @@ class RecordFilter:
         subject: claim ``sub`` that they are bound to.
         authenticated: whether they are bound at all; None for either.
         resource: one that they hold a token for.
+        id_prefix: what their id begins with.
     """
 
     issuer: str = ""
     subject: str = ""
     authenticated: bool | None = None
     resource: str = ""
+    id_prefix: str = ""
 
     def matches(self, record: Record) -> bool:
         """Whether a record is one of them."""
@@ -91,4 +93,5 @@ class RecordFilter:
             and (not self.subject or record.subject == self.subject)
             and (self.authenticated is None or record.authenticated == self.authenticated)
             and (not self.resource or self.resource in record.grants)
+            and record.id.startswith(self.id_prefix)
         )

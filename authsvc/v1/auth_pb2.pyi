@@ -1119,6 +1119,7 @@ class SessionFilter(_message.Message):
     SUBJECT_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     RESOURCE_FIELD_NUMBER: _builtins.int
+    SESSION_ID_PREFIX_FIELD_NUMBER: _builtins.int
     issuer: _builtins.str
     """Exactly this issuer. Empty for any."""
     subject: _builtins.str
@@ -1127,6 +1128,10 @@ class SessionFilter(_message.Message):
     """Only this state. SESSION_STATE_UNSPECIFIED for any."""
     resource: _builtins.str
     """Only sessions that hold a token for this resource. Empty for any."""
+    session_id_prefix: _builtins.str
+    """Only sessions whose id begins so: as logs show it, without the "…" at its
+    end. At least 6 characters. Empty for any.
+    """
     def __init__(
         self,
         *,
@@ -1134,10 +1139,11 @@ class SessionFilter(_message.Message):
         subject: _builtins.str = ...,
         state: Global___SessionState.ValueType = ...,
         resource: _builtins.str = ...,
+        session_id_prefix: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["issuer", b"issuer", "resource", b"resource", "state", b"state", "subject", b"subject"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["issuer", b"issuer", "resource", b"resource", "session_id_prefix", b"session_id_prefix", "state", b"state", "subject", b"subject"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1161,6 +1167,7 @@ class SessionRecord(_message.Message):
         EXPIRE_TIME_FIELD_NUMBER: _builtins.int
         CLIENT_ID_FIELD_NUMBER: _builtins.int
         PROVIDER_SESSION_FIELD_NUMBER: _builtins.int
+        TOKEN_REVOKED_FIELD_NUMBER: _builtins.int
         resource: _builtins.str
         """The resource."""
         token_id: _builtins.str
@@ -1170,6 +1177,10 @@ class SessionRecord(_message.Message):
         provider_session: _builtins.str
         """The session at the identity provider that the token is of: a digest of
         claims "iss" and "sid". Empty where the token has no "sid".
+        """
+        token_revoked: _builtins.bool
+        """Whether the token has been revoked, alone or with others. Requests with it
+        are TOKEN_REVOKED. The session goes on with a token that is issued later.
         """
         @_builtins.property
         def issue_time(self) -> _timestamp_pb2.Timestamp:
@@ -1188,10 +1199,11 @@ class SessionRecord(_message.Message):
             expire_time: _timestamp_pb2.Timestamp | None = ...,
             client_id: _builtins.str = ...,
             provider_session: _builtins.str = ...,
+            token_revoked: _builtins.bool = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "issue_time", b"issue_time"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["client_id", b"client_id", "expire_time", b"expire_time", "issue_time", b"issue_time", "provider_session", b"provider_session", "resource", b"resource", "token_id", b"token_id"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["client_id", b"client_id", "expire_time", b"expire_time", "issue_time", b"issue_time", "provider_session", b"provider_session", "resource", b"resource", "token_id", b"token_id", "token_revoked", b"token_revoked"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 

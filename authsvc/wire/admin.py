@@ -105,6 +105,7 @@ def filter_message(which: RecordFilter) -> pb.SessionFilter:
         subject=which.subject,
         state=states[which.authenticated],
         resource=which.resource,
+        session_id_prefix=which.id_prefix,
     )
 
 
@@ -121,6 +122,7 @@ def filter_of(message: pb.SessionFilter) -> RecordFilter:
         message.subject,
         _AUTHENTICATED[message.state],
         spelled_resource(message.resource),
+        message.session_id_prefix,
     )
 
 

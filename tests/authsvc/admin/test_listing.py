@@ -66,6 +66,7 @@ async def test_a_page_token_goes_with_its_filter(office: Office) -> None:
         RecordFilter(issuer="idp"),
         RecordFilter(subject="idp"),
         RecordFilter(resource="idp"),
+        RecordFilter(id_prefix="idpidp"),
         RecordFilter(authenticated=True),
         RecordFilter(authenticated=False),
     ):

@@ -176,6 +176,7 @@ async def test_filters(site: Site, idp: IdentityProvider, clock: Clock) -> None:
         (RecordFilter(authenticated=True), ["bob", "alice"]),
         (RecordFilter(resource=OTHER_RESOURCE), ["bob"]),
         (RecordFilter(subject="alice", resource=OTHER_RESOURCE), []),
+        (RecordFilter(id_prefix="anonym"), ["anonymous"]),
     ):
         assert await site.listed(which) == expected
 

@@ -399,6 +399,9 @@ async def test_a_list_has_the_records_that_match(store: SessionStore) -> None:
         (RecordFilter(resource="https://else.example/mcp"), ["elsewhere"]),
         (RecordFilter("idp", "alice", True, "https://mcp.example/mcp"), ["alices"]),
         (RecordFilter("idp", "alice", False), []),
+        (RecordFilter(id_prefix="e"), ["ended", "elsewhere"]),
+        (RecordFilter("idp", "alice", id_prefix="else"), ["elsewhere"]),
+        (RecordFilter(id_prefix="elsewhere-and-more"), []),
     ):
         assert [name for _, name in await listed(store, which)] == expected
 
