@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from authsvc.common import guessable
+from authsvc.common.formats import is_token_digest
 from authsvc.net.watched_file import WATCH_INTERVAL_SECONDS, NewEntries, WatchedFile
 
 log = logging.getLogger(__name__)
@@ -17,21 +19,25 @@ log = logging.getLogger(__name__)
 MIN_SERVICE_TOKEN_LENGTH = 32
 """Characters; a shorter token could be guessed."""
 
+_DIGEST = re.compile("sha256:([0-9A-Fa-f]{64})")
+
 
 class ServiceTokenFile:
     """The digest of a service token in a file, which may change or be removed at any time.
+
+    The file holds the token, or ``sha256:`` and the token's SHA-256 as 64 hexadecimal digits.
 
     A token is withdrawn once its file is removed or has other content. Content that has just been
     written may be incomplete: the last token stays valid for ``WATCH_INTERVAL_SECONDS``. It also
     stays valid while the file cannot be read.
 
     Args:
-        path: the file; white space around the token does not count.
+        path: the file; white space around its content does not count.
         clock: seconds, of any origin.
 
     Raises:
         OSError: it cannot be read.
-        ValueError: its content is no service token.
+        ValueError: its content is neither a service token nor the digest of one.
     """
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
@@ -96,16 +102,36 @@ def _may_be_incomplete(write_time: float) -> bool:
 def _service_token_digest(content: bytes) -> bytes:
     """
     Raises:
-        ValueError: the content of the file is no service token.
+        ValueError: the content of the file is neither a service token nor the digest of one.
     """
     try:
-        token = content.decode("ascii").strip()
+        text = content.decode("ascii").strip()
     except UnicodeDecodeError:
         raise ValueError("is not ASCII") from None
-    if not token:
+    if not text:
         raise ValueError("is empty")
-    if len(token) < MIN_SERVICE_TOKEN_LENGTH:
+    if is_token_digest(text):
+        return _stated_digest(text)
+    if len(text) < MIN_SERVICE_TOKEN_LENGTH:
         raise ValueError(f"holds fewer than {MIN_SERVICE_TOKEN_LENGTH} characters")
-    if fault := guessable.fault(token.encode()):
+    # Such as what sha256sum prints, or two tokens: no header can carry it.
+    if len(text.split()) > 1:
+        raise ValueError("holds more than one word")
+    if fault := guessable.fault(text.encode()):
         raise ValueError(f"holds a token that can be guessed: {fault}; {guessable.REMEDY}")
-    return hashlib.sha256(token.encode()).digest()
+    return hashlib.sha256(text.encode()).digest()
+
+
+def _stated_digest(text: str) -> bytes:
+    """The digest that a file states, in place of a token.
+
+    Raises:
+        ValueError: it is malformed, or that of a common word. Whether another token can be guessed
+            does not show in its digest.
+    """
+    stated = _DIGEST.fullmatch(text)
+    if stated is None:
+        raise ValueError("begins with sha256: and does not go on with 64 hexadecimal digits alone")
+    if fault := guessable.fault(stated[1].encode()):
+        raise ValueError(f"holds a digest that is no token's: {fault}; {guessable.REMEDY}")
+    return bytes.fromhex(stated[1])

@@ -15,6 +15,7 @@ import grpc
 from authsvc.client.tls_context import context_of
 from authsvc.common import arguments
 from authsvc.common.file_faults import relative_to
+from authsvc.common.formats import is_token_digest
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.net.pem import readable_certificates
 from authsvc.net.watched_file import NewEntries, WatchedFile
@@ -216,6 +217,8 @@ class ServiceToken:
             token = path.read_text(encoding="ascii").strip()
             if not token:
                 raise ValueError(f"{path} is empty")  # it may be half written
+            if is_token_digest(token):
+                raise ValueError(f"{path} holds a digest, which is for authsvc: give the token")
         except (OSError, ValueError) as error:
             if not self._token:
                 raise AuthError(Reason.CALLER_NOT_ALLOWED, f"service_token_file: {error}") from None

@@ -35,6 +35,14 @@ def check_scope(scope: str) -> str:
     return scope
 
 
+def is_token_digest(text: str) -> bool:
+    """Whether a file states the digest of a service token, rightly or not, in place of the token.
+
+    Such a file is for the service that verifies; a caller cannot present what it holds.
+    """
+    return text[:7].lower() == "sha256:"
+
+
 def check_line(text: str) -> str:
     """A string for comparisons.
 

@@ -41,8 +41,9 @@ class CallerSettings(Table):
     )
     service_token_files: tuple[Path, ...] = Field(
         default=(),
-        description="Its service tokens, 32 random characters or more; two during a rotation. A "
-        "changed file takes effect; removing one withdraws its token.",
+        description="Its service tokens, 32 random characters or more, or their digests, each as "
+        "`sha256:` and 64 hexadecimal digits; two during a rotation. A changed file takes effect; "
+        "removing one withdraws its token.",
     )
     service_token_sha256: tuple[Sha256, ...] = Field(
         default=(), description="Its service tokens by their SHA-256, in hexadecimal."

@@ -28,6 +28,21 @@ def digest(token: str) -> bytes:
     return hashlib.sha256(token.encode()).digest()
 
 
+HEX = digest(TOKENS["next"]).hex()
+NO_DIGESTS = (
+    "sha256:",
+    f"sha256:{HEX[:-1]}",
+    f"sha256:{HEX}0",
+    f"sha256: {HEX}",
+    f"sha256:{HEX[:-1]}g",
+    f"sha256:0x{HEX[2:]}",
+    f"SHA256:{HEX}",
+    f"sha256:{HEX} {HEX}",
+    f"sha256:{HEX}\nsha256:{HEX}",
+    f"sha256:{TOKENS['next'][:40]}",
+)
+"""What a file may not hold, though it begins as a digest does."""
+
 CALLERS = Callers(
     [
         Caller(
@@ -137,6 +152,38 @@ def test_a_service_token_follows_its_file(tmp_path: Path, clock: Clock) -> None:
     assert is_here("next")
 
 
+@pytest.mark.parametrize("spelled", [HEX, HEX.upper(), f"{HEX[:9].upper()}{HEX[9:]}"])
+def test_a_file_may_hold_the_digest_of_a_token(
+    tmp_path: Path, clock: Clock, spelled: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    path = tmp_path / "token"
+    path.write_text(TOKENS["next"])
+    callers = Callers([Caller("here", token_files=(ServiceTokenFile(path, clock),))])
+    path.write_text(f"\nsha256:{spelled} \n")
+    clock.advance(WATCH_INTERVAL_SECONDS)
+    assert callers.identify([], TOKENS["next"]).name == "here"
+    assert caplog.messages == []  # the same token
+    for presented in (f"sha256:{spelled}", spelled, HEX, f"sha256:{HEX}", TOKENS["here"]):
+        with pytest.raises(AuthError) as caught:
+            callers.identify([], presented)
+        assert caught.value.reason is Reason.CALLER_NOT_ALLOWED
+    path.write_text(f"sha256:{digest(TOKENS['admin']).hex()}")
+    clock.advance(WATCH_INTERVAL_SECONDS)
+    assert callers.identify([], TOKENS["admin"]).name == "here"
+    path.write_text(f"sha256:{spelled[:50]}")  # half written
+    clock.advance(WATCH_INTERVAL_SECONDS)
+    assert callers.identify([], TOKENS["admin"]).name == "here"
+
+
+def test_a_token_and_its_digest_are_one_proof(tmp_path: Path, clock: Clock) -> None:
+    (tmp_path / "token").write_text(TOKENS["next"])
+    (tmp_path / "digest").write_text(f"sha256:{HEX}")
+    files = [ServiceTokenFile(tmp_path / name, clock) for name in ("token", "digest")]
+    with pytest.raises(ValueError, match="two have the same service token"):
+        Callers([Caller(str(at), token_files=(file,)) for at, file in enumerate(files)])
+
+
 @pytest.mark.parametrize(
     ("content", "fault"),
     [
@@ -144,6 +191,12 @@ def test_a_service_token_follows_its_file(tmp_path: Path, clock: Clock) -> None:
         ("changeme", "holds fewer than 32 characters"),
         ("changeme" * 5, "holds a token that can be guessed"),
         ("\u2603" * 40, "is not ASCII"),
+        (f"{digest(TOKENS['next']).hex()}  -\n", "holds more than one word"),  # of sha256sum
+        (f"{TOKENS['next']}\n{TOKENS['here']}\n", "holds more than one word"),
+        *((text, "begins with sha256: and does not go on with 64") for text in NO_DIGESTS),
+        (f"sha256:{digest('changeme').hex()}", "holds a digest that is no token's"),
+        (f"sha256:{digest('').hex()}", "holds a digest that is no token's"),
+        (f"sha256:{'0' * 64}", "holds a digest that is no token's"),
     ],
 )
 def test_a_file_without_a_token_withdraws_the_old_one(

@@ -201,6 +201,17 @@ async def test_a_changed_service_token_takes_effect(by_token: str, tls: Path) ->
         await client.resolve("", "", resource=RESOURCE)
 
 
+@pytest.mark.parametrize("spelled", ["sha256:{}", "sha256:{}\n", "SHA256:{}"])
+async def test_a_digest_is_not_presented(by_token: str, tls: Path, spelled: str) -> None:
+    digest = hashlib.sha256((tls / "mine").read_bytes()).hexdigest()
+    file = written(tls / "digest", spelled.format(digest))
+    how = ClientTls(tls / "ca.pem", service_token_file=file)
+    async with AuthClient(by_token, deadline_seconds=TIMEOUT_SECONDS, tls=how) as client:
+        with pytest.raises(AuthError, match=r"digest holds a digest, which is for authsvc") as no:
+            await client.resolve("", "", resource=RESOURCE)
+        assert no.value.reason is Reason.CALLER_NOT_ALLOWED
+
+
 async def test_operators_and_servers_have_separate_services(by_token: str, tls: Path) -> None:
     assert (
         await reason(by_token, ClientTls(tls / "ca.pem", service_token_file=tls / "operator"))
