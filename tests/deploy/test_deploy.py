@@ -6,6 +6,7 @@ No container is built here. That the programs run behind these files is tested i
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import subprocess
@@ -17,6 +18,7 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped] # it has no stubs
 
+from authsvc.access.service_tokens import ServiceTokenFile
 from authsvc.client.replicas import LOOK_UP_SECONDS
 from authsvc.client.targets import Name, Targets
 from authsvc.common.settings import load
@@ -25,6 +27,7 @@ from authsvc.server.housekeeping import REPORT_INTERVAL_SECONDS
 from mcp_adapter.server.config import Settings as AdapterSettings
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.helm import validate
+from tests.support.snippets import blocks_of
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -559,6 +562,18 @@ def test_containers_share_a_network_with_those_alone_that_they_need(
 
 
 # The page.
+
+
+def test_the_commands_of_the_page_make_a_token_and_its_digest(tmp_path: Path) -> None:
+    (block,) = (it for it in blocks_of("docs/deploy.md") if "wiki.sha256" in it.text[-60:])
+    made = subprocess.run(
+        ["/bin/sh", "-euc", block.text], check=False, cwd=tmp_path, timeout=TIMEOUT_SECONDS
+    )
+    assert made.returncode == 0
+    token = (tmp_path / "wiki.token").read_text().strip()
+    stated = ServiceTokenFile(tmp_path / "wiki.sha256").digest()
+    assert stated == hashlib.sha256(token.encode()).digest()
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.name))
