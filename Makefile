@@ -14,7 +14,7 @@ FUZZ_SECONDS ?= 60
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test test-all-pythons check protos contract reference lock image release conformance bench bench-setup \
-	bench-check chaos fuzz clean
+	bench-check chaos drill fuzz clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -88,6 +88,9 @@ conformance: $(READY) ## Run MCP's conformance suite, and compare with what is e
 
 chaos: $(READY) ## Inject faults into three replicas under load; figures in var/chaos.
 	$(BIN)/python -m chaos
+
+drill: $(READY) ## Practise the runbooks under load: all, or DRILLS="ca-rotation ..."; logs in var/drill.
+	$(BIN)/python -m drills $(DRILLS)
 
 bench-setup: $(READY) ## Install what the benchmarks need besides.
 	@# Not in requirements.lock: nothing else needs them.

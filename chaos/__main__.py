@@ -14,7 +14,7 @@ import uvloop
 
 from chaos import report
 from chaos.faults import FAULTS, Fault, soaking
-from chaos.replicas import ReplicaError
+from chaos.program import ProgramError
 from chaos.run import Plan, Result, run
 from chaos.valkey import ValkeyError
 
@@ -75,7 +75,7 @@ def main(
     faults = [fault for fault in FAULTS if not names or fault.name in names]
     try:
         results = _run_all([soaking(soak)] if soak else faults, plan, output.parent.resolve())
-    except* (ReplicaError, ValkeyError, TimeoutError) as errors:
+    except* (ProgramError, ValkeyError, TimeoutError) as errors:
         raise click.ClickException("\n".join(map(str, errors.exceptions))) from None
     click.echo(f"\n{report.summary(results)}\n")
     report.write(output, results, asdict(plan))

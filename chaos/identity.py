@@ -42,15 +42,20 @@ class Issuer:
         self._secret = secrets.token_hex(32)
         self._issued: dict[str, int] = {}
 
-    def token(self, subject: str) -> Token:
-        """A new token of a subject. Each has a later ``iat`` than the one before."""
+    def token(self, subject: str, *, resource: str = RESOURCE) -> Token:
+        """A new token of a subject. Each has a later ``iat`` than the one before.
+
+        Args:
+            subject: claim ``sub``.
+            resource: claim ``aud``.
+        """
         number = self._issued.get(subject, 0) + 1
         self._issued[subject] = number
         now = time.time()
         claims = {
             "iss": ISSUER,
             "sub": subject,
-            "aud": RESOURCE,
+            "aud": resource,
             "client_id": "chaos",
             "jti": secrets.token_urlsafe(12),
             "iat": now,
@@ -72,6 +77,10 @@ class Issuer:
             "events": {_DISABLED: {}},
         }
         return jwt.encode(claims, self._secret, "HS256", {"typ": "secevent+jwt"})
+
+    def adopt(self, path: Path) -> None:
+        """Sign with the secret in a file from now on."""
+        self._secret = path.read_text(encoding="ascii").strip()
 
     def write_secret(self, path: Path) -> None:
         """Write the secret to the file that the configuration names."""

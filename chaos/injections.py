@@ -8,7 +8,7 @@ import time
 from redis.exceptions import RedisError
 
 from chaos import valkey
-from chaos.replicas import ReplicaError
+from chaos.program import ProgramError
 from chaos.stage import Stage
 
 WITHIN_LEEWAY_SECONDS = 20.0
@@ -141,7 +141,7 @@ async def store_evicts(stage: Stage) -> None:
     await victim.ended()
     try:
         await victim.start()
-    except ReplicaError as error:
+    except ProgramError as error:
         stage.report("a replica refuses to start")
         if "noeviction" not in str(error):
             stage.broken.append("its error does not name noeviction")

@@ -67,7 +67,7 @@ async def run(fault: Fault, plan: Plan, folder: Path, tell: Callable[[str], None
     """Inject a fault, and check the history.
 
     Raises:
-        ValkeyError, ReplicaError: something does not start, or start again.
+        ValkeyError, ProgramError: something does not start, or start again.
     """
     with TemporaryDirectory(prefix=f"{fault.name}-", dir=folder) as run_folder:
         async with staged(

@@ -158,7 +158,7 @@ async def staged(
     """A stage in a folder, taken down at the end of the block.
 
     Raises:
-        ValkeyError, ReplicaError: something does not start.
+        ValkeyError, ProgramError: something does not start.
     """
     async with AsyncExitStack() as running:
         store = await _store(folder, setup.store, running)

@@ -51,8 +51,8 @@ pytestmark = pytest.mark.anyio
 
 ROOT = Path(__file__).parents[1]
 PROGRAMS = (
-    *("authsvc", "mcp_adapter", "bench", "chaos", "conformance", "demo", "examples", "fuzz"),
-    "scripts",
+    *("authsvc", "mcp_adapter", "bench", "chaos", "conformance", "demo", "drills", "examples"),
+    *("fuzz", "scripts"),
 )
 BOUND_SECONDS = 60
 

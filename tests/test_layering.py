@@ -140,7 +140,16 @@ def test_a_folder_imports_those_below_it(path: Path) -> None:
     assert ours - {folder, "__version__"} <= MAY_IMPORT[folder]
     roots = {name[0] for name in imports(path)}
     assert not {root for root in roots if folder not in ONLY_IN.get(root, {folder})}
-    assert not roots & {"bench", "chaos", "conformance", "demo", "deploy", "fuzz", "tests"}
+    assert not roots & {
+        "bench",
+        "chaos",
+        "conformance",
+        "demo",
+        "deploy",
+        "drills",
+        "fuzz",
+        "tests",
+    }
 
 
 def test_the_domain_needs_the_standard_library_alone() -> None:

@@ -103,6 +103,17 @@ class Valkey:
             # It has ended: in most cases another process took the port first.
         raise ValkeyError(f"no server in {self.folder}:\n{self.log[-2000:]}")
 
+    def on(self, folder: Path, *arguments: str) -> Valkey:
+        """Another server for this one's port, with other data; it is not started.
+
+        Args:
+            folder: where its data and its log are; made if there is none.
+            arguments: after this one's own.
+        """
+        other = Valkey(folder, *self._arguments, *arguments, login=self._login)
+        other.port = self.port
+        return other
+
     def pause(self) -> None:
         """Suspend its process: connections stay open, and nothing answers."""
         self._running().send_signal(signal.SIGSTOP)
