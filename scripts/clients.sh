@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs what the tests with real clients, proxies and helm need: clients.sh VENV. Debian's Chromium
-# and nginx, and what the package-lock.json in tests/clients, tests/deploy/tools and protos pin, by the
+# Installs what the tests with real clients, proxies, helm and Prometheus need: clients.sh VENV.
+# Debian's Chromium, nginx and Prometheus, and what the package-lock.json in tests/clients, tests/deploy/tools and protos pin, by the
 # Node of the virtual environment. What cannot be had is named, and its tests skip.
 set -eu
 venv=$(cd "$1" && pwd)
@@ -21,6 +21,21 @@ debian() { # COMMAND PACKAGE
 
 debian chromium chromium
 debian nginx nginx-light
+
+# Unpacked, not installed: the package would start a service, and this needs no root.
+prometheus=var/prometheus
+if ! command -v promtool >/dev/null && ! [ -x $prometheus/promtool ]; then
+    echo "clients: unpacking Prometheus"
+    mkdir -p var
+    fetched=$(mktemp -d var/prometheus.XXXXXX)
+    chmod 755 "$fetched"
+    { [ "$(id -u)" != 0 ] || apt-get update --quiet=2; } >/dev/null 2>&1 || true
+    { (cd "$fetched" && apt-get download --quiet=2 -o APT::Sandbox::User=root prometheus &&
+        dpkg-deb --extract prometheus_*.deb .) >/dev/null && rm -rf $prometheus &&
+        mv "$fetched/usr/bin" $prometheus; } ||
+        echo "clients: Debian's package prometheus could not be unpacked; its tests skip" >&2
+    rm -rf "$fetched"
+fi
 
 for folder in tests/clients tests/deploy/tools protos; do
     "$venv/bin/python" -m scripts.npm "$folder" ||

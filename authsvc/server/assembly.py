@@ -21,8 +21,8 @@ from authsvc.resolver.resolver import SessionResolver
 from authsvc.server.assertions import open_assertions
 from authsvc.server.brokers import open_broker
 from authsvc.server.config import Settings
-from authsvc.server.expiries import renewed_files
 from authsvc.server.issuers import issuer_of, with_introspection
+from authsvc.server.metrics import metrics_of
 from authsvc.server.signals import counts_of, processor_of, statuses_of
 from authsvc.server.stores import open_store
 from authsvc.signals.processing import SignalProcessor
@@ -103,7 +103,7 @@ async def assembled(
     issuers = tuple(map(issuer_of, settings.issuers))
     verifier = _jwt_verifier(settings, issuers)
     issuer_watch = _issuer_watch(settings, issuers)
-    metrics, stopping = Metrics(renewed_files=renewed_files(settings)), asyncio.Event()
+    metrics, stopping = metrics_of(settings), asyncio.Event()
     usages = _usages(settings, clock)
     rates = metrics.call_rates = CallRates(settings.limits.service_rates(), monotonic)
     async with AsyncExitStack() as closing:

@@ -19,6 +19,9 @@ from authsvc.signals.targets import Target
 
 log = logging.getLogger(__name__)
 
+CALLER = "signals"
+"""The caller of events about senders in general, whichever stream is theirs."""
+
 REJECTED_PER_SECOND = 100.0
 REJECTED_BURST = 200.0
 """Rejected signals that are audited; more would not inform, and would fill the disk."""
@@ -89,7 +92,7 @@ def refused(setting: str, *, client_address: str) -> None:
         security.SecurityEvent(
             security.SecurityEventType.LIMIT_REACHED,
             reason=Reason.OVERLOADED.name,
-            caller="signals",
+            caller=CALLER,
             detail="senders of signals are answered 429: a sign-out may be among what they sent",
             setting=f"signals.{setting}",
             client_address=client_address,

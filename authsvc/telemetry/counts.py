@@ -15,7 +15,7 @@ from __future__ import annotations
 import time
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from authsvc.domain.errors import AuthError
@@ -131,6 +131,9 @@ class Timed:
 class Operations:
     """Results of operations of one kind, such as those of a store.
 
+    Args:
+        from_zero: operations and results that are counted from 0 on, as of ``Resolves``.
+
     Attributes:
         seconds: durations by operation, failures included.
         results: number of operations by operation and result: a reason for those that failed, for
@@ -139,9 +142,9 @@ class Operations:
 
     __slots__ = ("results", "seconds")
 
-    def __init__(self) -> None:
+    def __init__(self, from_zero: Iterable[tuple[str, str]] = ()) -> None:
         self.seconds: dict[str, Histogram] = {}
-        self.results: Counter[tuple[str, str]] = Counter()
+        self.results: Counter[tuple[str, str]] = Counter(dict.fromkeys(from_zero, 0))
 
     @contextmanager
     def timed(self, operation: str) -> Iterator[Timed]:

@@ -5,6 +5,7 @@ Cache lookups are not observed: they are the observed object's own methods.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import AsyncGenerator, Collection, Mapping
 
 from authsvc.credentials import CredentialBroker
@@ -110,6 +111,12 @@ class ObservedStore:
 
     def watch(self, position: str = "") -> AsyncGenerator[LoggedEvent, None]:
         return self._store.watch(position)
+
+
+STORE_OPERATIONS = tuple(
+    name for name, it in vars(ObservedStore).items() if inspect.iscoroutinefunction(it)
+)
+"""Operations of a store that are observed, by the label of their metrics."""
 
 
 class ObservedVerifier:

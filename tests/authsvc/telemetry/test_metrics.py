@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,6 +17,8 @@ from authsvc.domain.credential_requests import CredentialRequest
 from authsvc.domain.errors import AuthError
 from authsvc.domain.resolution import Principal, Secret
 from authsvc.server.config import CredentialSettings
+from authsvc.server.metrics import metrics_of
+from authsvc.stores import SessionStore
 from authsvc.telemetry.exported_traces import ExportedTraces
 from authsvc.telemetry.metrics import Metrics
 from authsvc.telemetry.observed import ObservedBroker
@@ -134,13 +137,33 @@ async def test_having_no_credentials_is_not_counted_as_ok(tracing: Tracing) -> N
     assert metrics.credentials.results == {("default", "none"): 1}
 
 
-async def test_the_first_internal_error_is_an_increase(
+async def test_the_first_event_is_an_increase(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with measured(tmp_path, caplog) as (_, _, address):
+    async with measured(tmp_path, caplog, name="api") as (_, _, address):
         text = (await scrape(address)).text
     for via in ("unary", "stream", "create"):
         assert f'authsvc_resolves_total{{result="INTERNAL",via="{via}"}} 0.0' in text
+    for name in ("default", "api", "unknown"):
+        labels = f'{{name="{name}",result="ARGUMENT_INVALID"}}'
+        assert f"authsvc_credentials_requests_total{labels} 0.0" in text
+    for caller in ("", "local"):
+        labels = f'caller="{caller}",event="CALLER_DENIED",reason="CALLER_NOT_ALLOWED"'
+        assert f"authsvc_security_events_total{{{labels}}} 0.0" in text
+
+
+def test_every_failure_of_the_store_is_an_increase(tmp_path: Path, idp: IdentityProvider) -> None:
+    members = inspect.getmembers_static(SessionStore, inspect.iscoroutinefunction)
+    methods = {name for name, _ in members}
+    metrics = metrics_of(settings_for(tmp_path, idp))
+    counted = {operation for operation, _ in metrics.store.results}
+    assert counted == methods - {"close"}
+    assert {*metrics.store.results.values()} == {0}
+
+
+def test_without_credentials_none_are_counted(tmp_path: Path, idp: IdentityProvider) -> None:
+    settings = settings_for(tmp_path, idp).model_copy(update={"credentials": CredentialSettings()})
+    assert metrics_of(settings).credentials.results == {}
 
 
 async def test_sessions_are_counted(
