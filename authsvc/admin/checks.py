@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from authsvc.domain.errors import AuthError, Reason
-from authsvc.domain.events import RecordFilter
+from authsvc.domain.events import MIN_PREFIX_LENGTH, RecordFilter
 
 MAX_TEXT_LENGTH = 2_048
 """Characters of an issuer, a subject, a token's id or a resource."""
-
-MIN_PREFIX_LENGTH = 6
-"""Characters of a session id's prefix: with fewer, too many sessions match."""
 
 
 def check_name(what: str, text: str) -> None:

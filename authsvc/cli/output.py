@@ -34,10 +34,17 @@ def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     if sys.stdout.isatty():
         _draw(headers, safe)
         return
-    widths = [max(map(len, column)) for column in zip(headers, *safe, strict=True)]
-    for row in (headers, *safe):
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        click.echo("  ".join(cells).rstrip())
+    for line in aligned(headers, safe):
+        click.echo(line)
+
+
+def aligned(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a table that spaces align; cells are not escaped."""
+    widths = [max(map(len, column)) for column in zip(headers, *rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in (headers, *rows)
+    ]
 
 
 def print_fields(fields: Sequence[tuple[str, str]]) -> None:

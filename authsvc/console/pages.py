@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from urllib.parse import urlencode
 
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from authsvc.client.admin import AdminClient
+from authsvc.client.session_lookup import ShortPrefixError, find_sessions, prefix_of
 from authsvc.console.feed import Feed
 from authsvc.console.logins import PageRequest
 from authsvc.console.plots import BARS, HEIGHT, WIDTH, WINDOWS, plots
 from authsvc.console.rendering import Renderer
+from authsvc.console.revocation_forms import SHORT_PREFIX
 from authsvc.console.service import ask_service
-from authsvc.domain.errors import AuthError, Reason
-from authsvc.domain.events import RecordFilter
+from authsvc.domain.events import MIN_PREFIX_LENGTH, RecordFilter
 from authsvc.domain.service_status import SessionCounts
 
 PAGE_SIZE = 50
@@ -79,12 +81,19 @@ class Pages:
         Raises:
             AuthError: of the call.
         """
-        names = ("issuer", "subject", "state", "resource")
+        names = ("issuer", "subject", "state", "resource", "session")
         chosen = {name: request.values.get(name, "") for name in names}
         if chosen["state"] not in STATES:
             chosen["state"] = ""
+        chosen["session"] = prefix_of(chosen["session"])
+        if 0 < len(chosen["session"]) < MIN_PREFIX_LENGTH:
+            raise HTTPException(400, SHORT_PREFIX)
         which = RecordFilter(
-            chosen["issuer"], chosen["subject"], STATES[chosen["state"]], chosen["resource"]
+            chosen["issuer"],
+            chosen["subject"],
+            STATES[chosen["state"]],
+            chosen["resource"],
+            chosen["session"],
         )
         page_token = request.values.get("page_token", "")
         listed = await self._client.page(which, page_size=PAGE_SIZE, page_token=page_token)
@@ -101,22 +110,46 @@ class Pages:
         )
 
     async def session(self, request: PageRequest) -> Response:
-        """One session and its events.
+        """One session and its events, by its id or the beginning of it; or the sessions that may
+        be meant.
 
         Raises:
-            AuthError: of the call.
+            AuthError: of the calls.
         """
-        session_id = request.values.get("id", "")
+        text = request.values.get("id", "")
         try:
-            record = await self._client.get(session_id)
-        except AuthError as error:
-            if error.reason is not Reason.SESSION_NOT_FOUND:
-                raise
+            found = await find_sessions(self._client, text)
+        except ShortPrefixError:
+            return self._no_session(request, text, SHORT_PREFIX, status_code=400)
+        if not found.records:
+            return self._no_session(request, text, status_code=404)
+        if len(found.records) > 1:
             return self._renderer.page(
-                "no_session", request.login, status_code=404, session_id=session_id
+                "found",
+                request.login,
+                records=found.records,
+                has_more=found.has_more,
+                prefix=prefix_of(text),
             )
+        (record,) = found.records
         return self._renderer.page(
-            "session", request.login, record=record, events=self._feed.about(record)
+            "session",
+            request.login,
+            record=record,
+            events=self._feed.about(record),
+            by_prefix=found.by_prefix,
+            has_others=found.has_more,
+        )
+
+    def _no_session(
+        self, request: PageRequest, text: str, problem: str = "", *, status_code: int
+    ) -> Response:
+        return self._renderer.page(
+            "no_session",
+            request.login,
+            status_code=status_code,
+            session_id=prefix_of(text),
+            problem=problem,
         )
 
     async def events(self, request: PageRequest) -> Response:

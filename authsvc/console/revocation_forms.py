@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import assert_never
 from urllib.parse import urlencode
 
 from authsvc.client.admin import Revoked
 from authsvc.common.times import parse
+from authsvc.domain.events import MIN_PREFIX_LENGTH
+from authsvc.domain.record import Record
 from authsvc.domain.resolution import shown
 from authsvc.domain.revocation_target import (
     EveryoneTarget,
@@ -23,6 +25,11 @@ MAX_TEXT_LENGTH = 2_048
 
 EVERYONE_WORD = "everyone"
 """An operator types it to revoke everyone's tokens."""
+
+
+SHORT_PREFIX = (
+    f"No session has this id. The beginning of an id has at least {MIN_PREFIX_LENGTH} characters."
+)
 
 
 class FormError(ValueError):
@@ -56,6 +63,13 @@ def target_of(form: Mapping[str, str], now: float) -> RevocationTarget:
             return EveryoneTarget(_time(form, now))
         case _:
             raise FormError("Choose what to revoke.")
+
+
+def several(prefix: str, records: Sequence[Record], *, has_more: bool) -> str:
+    """The problem of a form whose session id begins those of several sessions."""
+    count = f"more than {len(records)}" if has_more else f"{len(records)}"
+    ids = ", ".join(f"{it.id} of {it.subject or 'no subject'}" for it in records)
+    return f"The ids of {count} sessions begin with {prefix}. Give the whole id of one: {ids}."
 
 
 def check_issuer(target: SubjectTarget | TokenTarget, configured: Collection[str]) -> None:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 
 from starlette.responses import RedirectResponse, Response
 
 from authsvc.client.admin import AdminClient
+from authsvc.client.session_lookup import ShortPrefixError, find_sessions, prefix_of
 from authsvc.console.logins import Login, PageRequest
 from authsvc.console.rendering import Renderer
 from authsvc.console.revocation_forms import (
     EVERYONE_WORD,
+    SHORT_PREFIX,
     FormError,
     check_issuer,
     log_fields,
     notice_of,
     page_after,
+    several,
     target_of,
 )
 from authsvc.console.service import ask_service
@@ -61,7 +65,18 @@ class RevokePages:
         Raises:
             AuthError: of the calls.
         """
-        return await self._with_target(request, self._show_review)
+        try:
+            record = await self._session_meant(request)
+        except FormError as error:
+            return await self._choice(request.login, request.values, str(error))
+        if record is not None:
+            # The form that confirms has the whole id: a confirmation never looks for a session.
+            request = replace(request, values={**request.values, "session_id": record.id})
+
+        async def show(request: PageRequest, target: RevocationTarget) -> Response:
+            return self._review(request, record=record, affected=await self._affected(target))
+
+        return await self._with_target(request, show)
 
     async def revoke(self, request: PageRequest) -> Response:
         """Revoke.
@@ -79,8 +94,29 @@ class RevokePages:
             return await self._choice(request.login, request.values, str(error))
         return await handler(request, target)
 
-    async def _show_review(self, request: PageRequest, target: RevocationTarget) -> Response:
-        return self._review(request, affected=await self._affected(target))
+    async def _session_meant(self, request: PageRequest) -> Record | None:
+        """The session that a form names, by its id or the beginning of it; None where the form
+        names none.
+
+        Raises:
+            FormError: there is no such session, or several may be meant.
+            AuthError: of the calls.
+        """
+        text = request.values.get("session_id", "")
+        if request.values.get("what") != "session" or not text:
+            return None
+        try:
+            found = await find_sessions(self._client, text)
+        except ShortPrefixError:
+            raise FormError(SHORT_PREFIX) from None
+        if not found.records:
+            raise FormError(
+                "No session has this id, or one that begins so. It may have ended: there is "
+                "nothing to revoke."
+            )
+        if len(found.records) > 1:
+            raise FormError(several(prefix_of(text), found.records, has_more=found.has_more))
+        return found.records[0]
 
     async def _revoke(self, request: PageRequest, target: RevocationTarget) -> Response:
         if isinstance(target, EveryoneTarget) and request.values.get("word") != EVERYONE_WORD:
@@ -116,7 +152,12 @@ class RevokePages:
         )
 
     def _review(
-        self, request: PageRequest, *, affected: list[Record] | None = None, problem: str = ""
+        self,
+        request: PageRequest,
+        *,
+        record: Record | None = None,
+        affected: list[Record] | None = None,
+        problem: str = "",
     ) -> Response:
         return self._renderer.page(
             "review",
@@ -124,6 +165,7 @@ class RevokePages:
             status_code=400 if problem else 200,
             problem=problem,
             values=request.values,
+            record=record,
             affected=affected,
             page_size=AFFECTED_SHOWN,
             word=EVERYONE_WORD,

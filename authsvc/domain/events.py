@@ -13,6 +13,9 @@ EVENT_BYTES = 2_600
 """Bytes that an event may take in memory on average: twice what one with one grant takes. Where
 events take more, fewer are kept."""
 
+MIN_PREFIX_LENGTH = 6
+"""Characters of a session id's prefix, at least: with fewer, too many sessions match."""
+
 _EVENT_BYTES = 400
 """Bytes that an event takes beside its record or the texts of its not-before."""
 
@@ -70,14 +73,15 @@ def revoked_since(record: Record) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class RecordFilter:
-    """Which records: each attribute that is set has to match exactly.
+    """Which records: each attribute that is set has to match, exactly but for the prefix.
 
     Attributes:
         issuer: claim ``iss`` that they are bound to.
         subject: claim ``sub`` that they are bound to.
         authenticated: whether they are bound at all; None for either.
         resource: one that they hold a token for.
-        id_prefix: what their id begins with.
+        id_prefix: what their id begins with. authsvc takes ``MIN_PREFIX_LENGTH`` characters or
+            more.
     """
 
     issuer: str = ""

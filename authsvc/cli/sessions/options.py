@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from authsvc.domain.events import RecordFilter
+from authsvc.cli.failing import Failure
+from authsvc.domain.events import MIN_PREFIX_LENGTH, RecordFilter
 
 full_ids_option = click.option(
     "--full-ids", is_flag=True, help="Print whole session ids, not truncated as in logs."
@@ -29,11 +30,14 @@ def filter_options(*states: str) -> Callable[[Callable[..., None]], Callable[...
             issuer: str,
             subject: str,
             resource: str,
+            session: str,
             state: str | None,
             **given: Any,  # noqa: ANN401 - whatever other options the command has
         ) -> None:
             authenticated = _AUTHENTICATED.get(state)
-            which = RecordFilter(issuer, subject, authenticated, resource)
+            which = RecordFilter(
+                issuer, subject, authenticated, resource, _prefix_of(session) if session else ""
+            )
             command(which=which, state=state, **given)
 
         options = (
@@ -42,6 +46,11 @@ def filter_options(*states: str) -> Callable[[Callable[..., None]], Callable[...
             click.option(
                 "--resource", default="", help="Only sessions with a token for this resource."
             ),
+            click.option(
+                "--session",
+                default="",
+                help="Only sessions whose id begins so; truncated as in logs, or six characters.",
+            ),
             click.option("--state", type=click.Choice(states), help="Only sessions in this state."),
         )
         for option in reversed(options):
@@ -49,6 +58,18 @@ def filter_options(*states: str) -> Callable[[Callable[..., None]], Callable[...
         return filtered
 
     return decorated
+
+
+def _prefix_of(session: str) -> str:
+    # Imported here: gRPC takes a while to import.
+    from authsvc.client.session_lookup import prefix_of
+
+    prefix = prefix_of(session)
+    if len(prefix) < MIN_PREFIX_LENGTH:
+        raise Failure(
+            f"--session: the beginning of a session id has at least {MIN_PREFIX_LENGTH} characters"
+        )
+    return prefix
 
 
 _AUTHENTICATED: dict[str | None, bool] = {"authenticated": True, "unauthenticated": False}

@@ -12,6 +12,7 @@ from authsvc.cli.connection import Connection, admin_options
 from authsvc.cli.failing import Failure
 from authsvc.cli.instants import PAST_INSTANT
 from authsvc.cli.output import as_json_option, print_json, print_line
+from authsvc.cli.sessions.ids import SessionIdCommand
 from authsvc.cli.sessions.issuers import configured_issuer
 from authsvc.cli.sessions.lookup import session_of
 from authsvc.cli.sessions.revocation import Revocation
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 @click.command(
     "revoke",
+    cls=SessionIdCommand,
     epilog="Examples: authsvc sessions revoke --subject ada; authsvc sessions revoke --everyone "
     "--before 2h --yes",
 )
@@ -74,6 +76,9 @@ def revoke(
 
     A revocation takes effect on every replica within a second, also for tokens that were not used
     before. It cannot be undone. Tokens that are issued later are accepted.
+
+    SESSION_ID may be truncated as in logs and tables. If the ids of several sessions begin so, they
+    are listed, and none is revoked.
     """
     asked = Revocation(
         session_id, issuer, subject, token_id, everyone, before, allow_unknown_issuer, sid

@@ -9,17 +9,19 @@ import click
 from authsvc.cli.connection import Connection, admin_options
 from authsvc.cli.output import as_json_option, moment, print_fields, print_json
 from authsvc.cli.sessions import records
+from authsvc.cli.sessions.ids import SessionIdCommand
 from authsvc.cli.sessions.lookup import session_of
 
 
-@click.command("show", epilog="Example: authsvc sessions show 4fZk0Qe1")
+@click.command("show", cls=SessionIdCommand, epilog="Example: authsvc sessions show 4fZk0Qe1")
 @admin_options
 @click.argument("session_id")
 @as_json_option
 def show_session(connection: Connection, session_id: str, as_json: bool) -> None:
     """Show one session, by its id or a prefix of it.
 
-    The id may be truncated as in logs and tables, with or without the "…" at its end.
+    The id may be truncated as in logs and tables, with or without the "…" at its end. Six
+    characters or more find a session; where the ids of several begin so, they are listed.
     """
     record = connection.run(lambda client: session_of(client, session_id))
     if as_json:

@@ -78,3 +78,13 @@ async def test_a_page_token_goes_with_its_filter(office: Office) -> None:
 @pytest.mark.parametrize("size", [-1, 1001, 2**31 - 1])
 async def test_invalid_page_sizes(office: Office, size: int) -> None:
     assert await reason(office.admin, ALL, size=size) is Reason.ARGUMENT_INVALID
+
+
+async def test_a_short_prefix_is_rejected_with_its_length(office: Office) -> None:
+    await fill(office, record("s12345"))
+    which = RecordFilter(id_prefix="s1234")
+    with pytest.raises(AuthError, match="has at least 6 characters") as caught:
+        await office.admin.sessions.page(which)
+    assert caught.value.reason is Reason.ARGUMENT_INVALID
+    listing = await office.admin.sessions.page(RecordFilter(id_prefix="s12345"))
+    assert [it.id for it in listing.records] == ["s12345"]

@@ -21,7 +21,16 @@ from authsvc.domain.provider_session import session_digest
 from authsvc.server.config import Settings
 from authsvc.server.running import running
 from tests.support.clock import Clock
-from tests.support.commands import PATIENT, ROOT, SECONDS, Ran, environment, run, run_on_terminal
+from tests.support.commands import (
+    PATIENT,
+    ROOT,
+    SECONDS,
+    Ran,
+    environment,
+    run,
+    run_here,
+    run_on_terminal,
+)
 from tests.support.operators import Site, clients, settings, write_tls
 from tests.support.service import settings_for
 from tests.support.tokens import ISSUER, OTHER_RESOURCE, RESOURCE, IdentityProvider
@@ -42,8 +51,8 @@ class Operator:
             *PATIENT,
         )
 
-    async def sessions(self, command: str, *arguments: str, given: str = "") -> Ran:
-        return await run("sessions", command, *self.options, *arguments, given=given)
+    async def sessions(self, command: str, *arguments: str) -> Ran:
+        return await run_here("sessions", command, *self.options, *arguments)
 
 
 @asynccontextmanager
@@ -107,32 +116,58 @@ async def test_revoked_sessions_are_listed_as_such_and_by_no_other_state(
         assert [(it["id"], it["state"]) for it in listed] == [(name, state) for name in ids]
 
 
-async def test_show_finds_a_session_by_a_prefix_of_its_id(
+async def test_show_and_revoke_find_a_session_by_the_beginning_of_its_id(
     operator: Operator, idp: IdentityProvider
 ) -> None:
-    await operator.site.resolve("first-session", idp.token("ada", jti="one"))
-    await operator.site.resolve("second-session")
-    await operator.site.resolve("second-season")
+    token = idp.token("ada", jti="one")
+    await operator.site.resolve("first-session", token)
+    await operator.site.resolve("-Ab3-session-of-bob", idp.token("bob"))
+    for ending in ("session", "season"):
+        await operator.site.resolve(f"second-{ending}", token)
 
-    for name in ("first-session", "first-s", "first-se…"):
-        shown = (await operator.sessions("show", name, "--json")).json()
+    for name, remark in (
+        ("first-session", ""),
+        ("first-se…", "Found by the beginning of its id: first-session of ada.\n"),
+    ):
+        ran = await operator.sessions("show", name, "--json")
+        shown = ran.json()
         assert (shown["id"], shown["subject"], shown["state"]) == (
             "first-session",
             "ada",
             "authenticated",
         )
         assert [it["token_id"] for it in shown["grants"]] == ["one"]
-        assert shown["revoke_time"] is None
+        assert (shown["revoke_time"], ran.err) == (None, remark)
     people = await operator.sessions("show", "first-session")
     assert "subject    ada" in people.out
     assert f"resource  {RESOURCE}" in people.out
-    several = await operator.sessions("show", "second-")
-    assert (several.code, several.out) == (1, "")
-    assert "2 session ids begin with 'second-'" in several.err
-    for name in ("fir", "nothing-begins-so"):
-        missing = await operator.sessions("show", name)
-        assert missing.code == 1
-        assert "SESSION_NOT_FOUND" in missing.err
+    listed = (await operator.sessions("list", "--session", "second-…", "--json")).json()["sessions"]
+    assert {it["id"] for it in listed} == {"second-session", "second-season"}
+
+    for command in (("show",), ("show", "--json"), ("revoke", "--yes"), ("revoke", "--json")):
+        several = await operator.sessions(*command, "second-s…")
+        assert (several.code, several.out) == (1, "")
+        said, headers, *rows = several.err.splitlines()
+        assert said.startswith("authsvc: 2 session ids begin with 'second-s'; give more of the id.")
+        assert headers.split() == ["SESSION", "SUBJECT", "RESOURCES", "LAST", "SEEN"]
+        assert {tuple(row.split()[:3]) for row in rows} == {
+            ("second-session", "ada", RESOURCE),
+            ("second-season", "ada", RESOURCE),
+        }
+        short = await operator.sessions(*command, "fir")
+        assert (short.code, short.out) == (2, "")
+        assert "the beginning of one has at least 6 characters" in short.err
+        missing = await operator.sessions(*command, "nothing-begins-so")
+        assert (missing.code, missing.out) == (1, "")
+        assert "SESSION_NOT_FOUND: no session id is 'nothing-begins-so'" in missing.err
+        assert "search it for 'nothing-', as in SESSION_ENDED" in missing.err
+    for name in ("first-session", "second-session", "second-season"):
+        assert await operator.site.refusal(name, token) is None
+
+    done = await operator.sessions("revoke", "-Ab3-ses…", "--yes")
+    assert done.out == "Revoked session -Ab3-session-of-bob.\n"
+    assert done.err == "Found by the beginning of its id: -Ab3-session-of-bob of bob.\n"
+    assert (await operator.site.operator.get("-Ab3-session-of-bob")).revoke_time is not None
 
 
 async def test_revoke_asks_and_ends_what_was_named(

@@ -16,6 +16,7 @@ import httpx2
 import pytest
 from markupsafe import escape
 
+from authsvc.client.session_lookup import MAX_FOUND
 from authsvc.common.settings import ConfigError
 from authsvc.console.attempts import ATTEMPT_SECONDS, ATTEMPTS
 from authsvc.console.config import TlsSettings
@@ -196,6 +197,7 @@ async def test_a_form_without_its_csrf_token_is_rejected(
 
 
 async def test_a_form_of_another_operator_is_rejected(office: Office) -> None:
+    await office.site.resolve("s")
     async with office.operator() as one, office.operator() as other:
         fields = await reviewed(one, what="session", session_id="s")
         assert (await other.post("/revoke", data=fields)).status_code == 403
@@ -258,6 +260,9 @@ async def test_sessions_are_filtered(office: Office, idp: IdentityProvider) -> N
             ({"resource": OTHER_RESOURCE}, {"bobs"}),
             ({"issuer": ISSUER, "subject": "bob"}, {"bobs"}),
             ({"issuer": "https://other.example"}, set()),
+            ({"session": "nobody"}, {"nobodys"}),
+            ({"session": " nobodys…"}, {"nobodys"}),
+            ({"session": "nobody", "subject": "alice"}, set()),
         ):
             page = (await operator.get("/sessions", params=query)).text
             assert shown_sessions(page) == expected, query
@@ -265,6 +270,45 @@ async def test_sessions_are_filtered(office: Office, idp: IdentityProvider) -> N
 
 def shown_sessions(page: str) -> set[str]:
     return set(re.findall(r'href="/session\?id=([^"]*)"', page))
+
+
+async def test_a_session_is_opened_by_its_id_or_the_beginning_of_it(
+    office: Office, idp: IdentityProvider
+) -> None:
+    for name in ("first-session", "second-session", "second-season", "s", "-Ab3xyzwv"):
+        await office.site.resolve(name, idp.token())
+    both = {"second-session", "second-season"}
+    async with office.operator() as operator:
+        for text, status, says in (
+            ("first-session", 200, 'Session <code class="id">first-session</code>'),
+            ("first-se…", 200, "Found by the beginning of its id."),
+            (" first- ", 200, "Found by the beginning of its id."),
+            ("-Ab3xyzw…", 200, 'Session <code class="id">-Ab3xyzwv</code>'),
+            ("s", 200, 'Session <code class="id">s</code>'),
+            ("second-s…", 200, "Several session ids begin with"),
+            ("first", 400, "has at least 6 characters"),
+            ("", 400, "has at least 6 characters"),
+            ("nothing-begins-so", 404, "SESSION_ENDED"),
+            (f"nothing{HOSTILE}", 404, "SESSION_ENDED"),
+        ):
+            answer = await operator.get("/session", params={"id": text})
+            assert (answer.status_code, says in answer.text) == (status, True), text
+            assert "<script>alert" not in answer.text
+            assert shown_sessions(answer.text) == (both if text == "second-s…" else set())
+        short = await operator.get("/sessions", params={"session": "first"})
+        assert (short.status_code, "at least 6 characters" in short.text) == (400, True)
+
+
+async def test_of_many_sessions_that_begin_alike_the_newest_are_shown(office: Office) -> None:
+    await office.site.resolve("alike-")
+    for number in range(MAX_FOUND):
+        await office.site.resolve(f"alike-{number}")
+    async with office.operator() as operator:
+        page = (await operator.get("/session", params={"id": "alike-…"})).text
+        assert f"The newest {MAX_FOUND} of them" in page
+        assert 'href="/sessions?session=alike-"' in page
+        whole = (await operator.get("/session", params={"id": "alike-"})).text
+        assert "Other session ids begin so, too" in whole
 
 
 async def test_sessions_are_paged(office: Office, idp: IdentityProvider) -> None:
@@ -461,6 +505,34 @@ async def test_a_session_is_revoked_once_it_is_confirmed(
         assert "The session is revoked." not in (await operator.get("/session?id=s")).text
         await operator.post("/revoke", data=fields)
         assert "There was nothing to revoke" in (await operator.get("/session?id=s")).text
+
+
+async def test_a_session_to_revoke_is_found_before_the_review_alone(
+    office: Office, idp: IdentityProvider
+) -> None:
+    names = ("first-session", "second-session", "second-season")
+    for name in names:
+        await office.site.resolve(name, idp.token())
+    async with office.operator() as operator:
+        fields = await reviewed(operator, what="session", session_id="first-se…")
+        assert fields["session_id"] == "first-session"
+        for text, says in (
+            ("second-s…", "The ids of 2 sessions begin with second-s. Give the whole id of one: "),
+            ("second-s…", "second-season of alice"),
+            ("first", "has at least 6 characters"),
+            ("nothing-begins-so", "there is nothing to revoke"),
+        ):
+            what = {"what": "session", "session_id": text}
+            answer = await operator.get("/revoke/review", params=what)
+            assert (answer.status_code, says in answer.text) == (400, True), text
+        # What is posted is the whole id: nothing is looked for.
+        for text, status in (("first-", 303), ("second-", 303), ("first-se…", 400)):
+            answer = await operator.post("/revoke", data={**fields, "session_id": text})
+            assert answer.status_code == status
+        for name in names:
+            assert await office.site.refusal(name, idp.token()) is None
+        await operator.post("/revoke", data=fields)
+    assert await office.site.refusal("first-session", idp.token()) is Reason.SESSION_REVOKED
 
 
 async def test_a_subject_is_revoked_up_to_a_time(

@@ -204,6 +204,7 @@ async def test_invalid_list_requests(site: Site, idp: IdentityProvider) -> None:
             {"page_token": token, "filter": alice},
             {"filter": pb.SessionFilter(state=pb.SessionState.ValueType(9))},
             {"filter": pb.SessionFilter(subject="x" * (MAX_TEXT_LENGTH + 1))},
+            {"filter": pb.SessionFilter(session_id_prefix="s1234")},
         ):
             with pytest.raises(aio.AioRpcError) as caught:
                 await listing(**fields)
@@ -211,6 +212,14 @@ async def test_invalid_list_requests(site: Site, idp: IdentityProvider) -> None:
 
 
 # Revoking.
+
+
+async def test_the_beginning_of_an_id_revokes_nothing(site: Site, idp: IdentityProvider) -> None:
+    token = idp.token()
+    await site.resolve("the-session", token)
+    assert (await site.operator.revoke_session("the-ses")).session_count == 0
+    assert await reason(site.operator.revoke_session("the-ses…")) is Reason.SESSION_ID_INVALID
+    assert await site.refusal("the-session", token) is None
 
 
 async def test_a_revoked_token_is_rejected_everywhere(
