@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -124,7 +124,7 @@ class Load:
     async def attempt(self, subject: str) -> bool:
         """Whether a session begins, not counted."""
         client = Client(subject, self._issuer.token(subject))
-        return not (await self._post(client, "initialize", _INITIALIZE)).failure
+        return not (await self._initialize(client)).failure
 
     def refresh(self, client: Client) -> None:
         """Give a client a new token."""
@@ -150,10 +150,7 @@ class Load:
         client = self.clients[number]
         if kind == REFRESH:
             self.refresh(client)
-        answer = await self.call(client)
-        if answer.reason in _TOKEN_ENDED:
-            self.refresh(client)
-            answer = await self.call(client)
+        answer = await self._with_new_token(client, self.call)
         if answer.failure.startswith(str(HTTPStatus.NOT_FOUND.value)):
             del self.clients[number]
         return answer
@@ -162,11 +159,24 @@ class Load:
         self._begun += 1
         subject = f"person-{self._begun}"
         client = Client(subject, self._issuer.token(subject))
-        answer = await self._post(client, "initialize", _INITIALIZE)
+        answer = await self._with_new_token(client, self._initialize)
         if not answer.failure:
             client.session = answer.session
             self.clients[number] = client
         return answer
+
+    async def _initialize(self, client: Client) -> Answer:
+        return await self._post(client, "initialize", _INITIALIZE)
+
+    async def _with_new_token(
+        self, client: Client, call: Callable[[Client], Awaitable[Answer]]
+    ) -> Answer:
+        """A call, repeated with a new token if that is what the answer asks for."""
+        answer = await call(client)
+        if answer.reason not in _TOKEN_ENDED:
+            return answer
+        self.refresh(client)
+        return await call(client)
 
     async def _post(
         self, client: Client, method: str, params: dict[str, Any], *, url: str = ""
