@@ -1,20 +1,27 @@
 """Makes what deploy/ mounts as secrets: certificates, passwords and tokens of one installation.
 
     python deploy/make_secrets.py [FOLDER]        deploy/secrets by default
+    python deploy/make_secrets.py --rotate-ca start|issue|finish [FOLDER]
 
 What is there already stays; to have a file made anew, empty it first. It is then written in place,
 so that a container which has it mounted sees it change. Where an organisation has a secret store
 and a certificate authority of its own, those take this script's place.
+
+--rotate-ca replaces the authority in three steps. Bring the files to all programs after each:
+start adds a new authority to ca.crt, issue has it sign new certificates of the servers, finish
+takes the old authority out of ca.crt.
 """
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import secrets
 import sys
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -51,11 +58,12 @@ def make(folder: Path) -> list[str]:
         if name not in before:
             _write(folder / name, f"{secrets.token_urlsafe(32)}\n".encode())
     has_authority = {"ca.crt", "ca.key"} <= before
-    authority = _authority(folder, is_there=has_authority)
-    for name, hosts in SERVERS.items():
+    authority = _authority(folder) if has_authority else _new_authority()
+    if not has_authority:
+        _write_authorities(folder, authority.key_pem(), authority.certificate)
+    for name in SERVERS:
         if not has_authority or not {f"{name}.crt", f"{name}.key"} <= before:
-            names = [x509.DNSName(host) for host in hosts]
-            _write_pair(folder, name, issue(authority, name, names, days=SERVER_DAYS))
+            _issue(folder, name, authority)
     _write_users(folder)
     return sorted(_filled(folder) - before)
 
@@ -76,23 +84,92 @@ def _write_users(folder: Path) -> None:
     _write(folder / "users.acl", text.encode())
 
 
-def _authority(folder: Path, *, is_there: bool) -> SignedCertificate:
+def rotate_authority(folder: Path, step: str) -> str:
+    """Do one step of a rotation of the authority.
+
+    Args:
+        folder: as of ``make``.
+        step: ``start``, ``issue`` or ``finish``.
+
+    Returns:
+        What is to be done next.
+
+    Raises:
+        SystemExit: it is not the time for that step.
+    """
+    authority, others = _authority(folder), _other_authorities(folder)
+    if step == "start":
+        if others:
+            raise SystemExit("make_secrets: ca.crt has two authorities: go on with issue or finish")
+        new = _new_authority()
+        _write_authorities(folder, new.key_pem(), authority.certificate, new.certificate)
+        return (
+            "ca.crt has the old and the new authority. Bring it to every program, wait until each "
+            "has it, and go on with --rotate-ca issue"
+        )
+    if not others:
+        raise SystemExit("make_secrets: ca.crt has one authority: begin with --rotate-ca start")
+    if step == "issue":
+        for name in SERVERS:
+            _issue(folder, name, authority)
+        return (
+            "the servers have certificates of the new authority. Bring them to every server, wait "
+            "until each presents its own, and go on with --rotate-ca finish"
+        )
+    for name in SERVERS:
+        signed = x509.load_pem_x509_certificate((folder / f"{name}.crt").read_bytes())
+        try:
+            signed.verify_directly_issued_by(authority.certificate)
+        except (ValueError, InvalidSignature):
+            raise SystemExit(
+                f"make_secrets: {name}.crt is of the old authority: --rotate-ca issue first"
+            ) from None
+    _write(folder / "ca.crt", authority.certificate_pem())
+    return "ca.crt has the new authority alone. Bring it to every program"
+
+
+def _new_authority() -> SignedCertificate:
+    return make_authority("authsvc deployment CA", days=AUTHORITY_DAYS)
+
+
+def _authority(folder: Path) -> SignedCertificate:
+    """The authority whose key is in ``ca.key``: in a rotation, the new one."""
     key_file, certificate_file = folder / "ca.key", folder / "ca.crt"
-    if not is_there:
-        made = make_authority("authsvc deployment CA", days=AUTHORITY_DAYS)
-        _write_pair(folder, "ca", made)
-        return made
+    if not {"ca.crt", "ca.key"} <= _filled(folder):
+        raise SystemExit(f"make_secrets: {folder} has no authority: run this without options first")
     read = serialization.load_pem_private_key(key_file.read_bytes(), None)
     if not isinstance(read, ec.EllipticCurvePrivateKey):
         raise SystemExit(f"make_secrets: {key_file} is not a key that this script has made")
-    certificate = x509.load_pem_x509_certificate(certificate_file.read_bytes())
-    if faults := strict_faults(certificate):
+    own = [it for it in _certificates(certificate_file) if it.public_key() == read.public_key()]
+    if not own:
+        raise SystemExit(f"make_secrets: {certificate_file} has no certificate of {key_file}")
+    if faults := strict_faults(own[0]):
         sys.stderr.write(
             f"make_secrets: Python 3.13 and other strict verifiers reject {certificate_file}: "
-            f"{', '.join(faults)}. To have it made anew, empty it, run this again, and give the "
-            "new ca.crt to all who verify.\n"
+            f"{', '.join(faults)}. To have it made anew, use --rotate-ca start.\n"
         )
-    return SignedCertificate(read, certificate)
+    return SignedCertificate(read, own[0])
+
+
+def _other_authorities(folder: Path) -> list[x509.Certificate]:
+    own = _authority(folder).certificate
+    return [it for it in _certificates(folder / "ca.crt") if it.public_key() != own.public_key()]
+
+
+def _certificates(path: Path) -> list[x509.Certificate]:
+    return x509.load_pem_x509_certificates(path.read_bytes())
+
+
+def _write_authorities(folder: Path, key: bytes, *certificates: x509.Certificate) -> None:
+    # The key first: without its certificate in ca.crt it signs nothing.
+    _write(folder / "ca.key", key)
+    pem = [certificate.public_bytes(serialization.Encoding.PEM) for certificate in certificates]
+    _write(folder / "ca.crt", b"".join(pem))
+
+
+def _issue(folder: Path, name: str, authority: SignedCertificate) -> None:
+    names = [x509.DNSName(host) for host in SERVERS[name]]
+    _write_pair(folder, name, issue(authority, name, names, days=SERVER_DAYS))
 
 
 def _write_pair(folder: Path, name: str, signed: SignedCertificate) -> None:
@@ -107,7 +184,18 @@ def _write(path: Path, content: bytes) -> None:
         path.chmod(0o644)
 
 
+def main() -> None:
+    """Do what the command line says."""
+    parser = argparse.ArgumentParser(description="Makes the secrets of one installation.")
+    parser.add_argument("--rotate-ca", choices=("start", "issue", "finish"))
+    parser.add_argument("folder", nargs="?", type=Path, default=DEPLOY / "secrets")
+    arguments = parser.parse_args()
+    if arguments.rotate_ca is None:
+        said = ", ".join(make(arguments.folder)) or "nothing new"
+    else:
+        said = rotate_authority(arguments.folder, arguments.rotate_ca)
+    sys.stdout.write(f"{arguments.folder}: {said}\n")
+
+
 if __name__ == "__main__":
-    target = Path(sys.argv[1]) if len(sys.argv) > 1 else DEPLOY / "secrets"
-    made = make(target)
-    sys.stdout.write(f"{target}: {', '.join(made) or 'nothing new'}\n")
+    main()

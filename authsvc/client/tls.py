@@ -17,7 +17,7 @@ from authsvc.common import arguments
 from authsvc.common.file_faults import relative_to
 from authsvc.common.formats import is_token_digest
 from authsvc.domain.errors import AuthError, Reason
-from authsvc.net.pem import readable_certificates
+from authsvc.net.pem import trusted_certificates
 from authsvc.net.watched_file import NewEntries, WatchedFile
 
 log = logging.getLogger(__name__)
@@ -89,7 +89,7 @@ class ClientTls:
         """
         with _named(ca_file=self.ca_file):
             bundle = self.ca_file.read_bytes()
-        readable, skipped = readable_certificates(bundle)
+        readable, skipped = trusted_certificates(bundle)
         if not readable:
             raise ssl.SSLError(
                 ssl.SSL_ERROR_SSL, f"ca_file {self.ca_file}: it holds no certificate"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable
 
+from authsvc.net.certificate_data import same_names
+
 _BEGIN = "-----BEGIN CERTIFICATE-----"
 _END = "-----END CERTIFICATE-----"
 
@@ -52,3 +54,12 @@ def readable_certificates(
         else:
             readable.append(f"{certificate.rstrip()}\n")
     return "".join(readable).encode(), skipped
+
+
+def trusted_certificates(
+    bundle: bytes, read: Callable[[str], str] = read_by_openssl
+) -> tuple[bytes, list[str]]:
+    """As ``readable_certificates``, for authorities that are trusted: with a line for the log for
+    those that verifiers mistake for each other."""
+    readable, skipped = readable_certificates(bundle, read)
+    return readable, [*skipped, *same_names(readable)]

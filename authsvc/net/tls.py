@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from authsvc.net.certificates import make_authority
-from authsvc.net.pem import read_by_openssl, readable_certificates
+from authsvc.net.pem import read_by_openssl, trusted_certificates
 from authsvc.net.watched_file import NewEntries, WatchedFile
 
 log = logging.getLogger(__name__)
@@ -139,7 +139,7 @@ def _authorities(path: Path) -> tuple[bytes, list[_Line]]:
         OSError: it cannot be read.
         ValueError: it holds no certificate.
     """
-    readable, skipped = readable_certificates(path.read_bytes(), _strictly_read)
+    readable, skipped = trusted_certificates(path.read_bytes(), _strictly_read)
     if not readable:
         raise ValueError(f"{path} holds no certificate")
     return readable, [(logging.WARNING, f"{path}: {text}") for text in skipped]

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import httpx2
 
-from authsvc.net.pem import readable_certificates
+from authsvc.net.pem import trusted_certificates
 from authsvc.net.watched_file import NewEntries, WatchedFile
 
 log = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ class Trust:
         return _trusting(self._readable)
 
     def _load(self) -> ssl.SSLContext:
-        readable, skipped = readable_certificates(self._path.read_bytes())
+        readable, skipped = trusted_certificates(self._path.read_bytes())
         if not readable:
             raise ValueError(f"{self._path} holds no certificate")
         self._report([f"{self._path}: {text}" for text in skipped])

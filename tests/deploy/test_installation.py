@@ -64,15 +64,20 @@ def secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def make_secrets(folder: Path, *, errors: bool = False) -> str:
+    made = run_make_secrets(str(folder))
+    made.check_returncode()
+    return made.stderr + made.stdout if errors else made.stdout
+
+
+def run_make_secrets(*arguments: str) -> subprocess.CompletedProcess[str]:
     script = str(DEPLOY / "make_secrets.py")
-    made = subprocess.run(
-        [sys.executable, "-W", "error", script, str(folder)],
-        check=True,
+    return subprocess.run(
+        [sys.executable, "-W", "error", script, *arguments],
+        check=False,
         capture_output=True,
         text=True,
         timeout=TIMEOUT_SECONDS,
     )
-    return made.stderr + made.stdout if errors else made.stdout
 
 
 def secret(secrets: Path, name: str) -> str:
@@ -415,6 +420,35 @@ def test_another_authority_signs_all_certificates_anew(tmp_path: Path) -> None:
     make_secrets(tmp_path)
     for name in ("authsvc", "valkey"):
         check_certificate(tmp_path, name)
+
+
+def test_the_authority_is_replaced_in_steps_that_keep_their_order(tmp_path: Path) -> None:
+    """What connects at each step is tested in ``tests/authsvc/net/test_authority_rotation.py``."""
+    make_secrets(tmp_path)
+    old = (tmp_path / "ca.crt").read_bytes()
+
+    def step(name: str) -> bool:
+        """Whether it is done. Each program's certificate leads to an authority in ca.crt."""
+        is_done = run_make_secrets("--rotate-ca", name, str(tmp_path)).returncode == 0
+        for server in ("authsvc", "valkey"):
+            check_certificate(tmp_path, server)
+        return is_done
+
+    assert not step("issue")
+    assert not step("finish")
+    assert step("start")
+    both = (tmp_path / "ca.crt").read_bytes()
+    assert both.startswith(old)
+    assert not step("start")
+    assert not step("finish")
+    (tmp_path / "valkey.crt").write_text("")  # made anew meanwhile: by the new authority
+    assert make_secrets(tmp_path).endswith(": valkey.crt\n")
+    assert step("issue")
+    assert (tmp_path / "ca.crt").read_bytes() == both
+    assert step("finish")
+    assert (tmp_path / "ca.crt").read_bytes() == both.removeprefix(old)
+    assert not step("finish")
+    assert make_secrets(tmp_path).endswith(": nothing new\n")
 
 
 def test_an_authority_that_strict_verifiers_reject_is_named(tmp_path: Path) -> None:
