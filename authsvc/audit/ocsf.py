@@ -60,6 +60,7 @@ START = (3, "Start")
 READ, DELETE = (2, "Read"), (4, "Delete")
 GENERAL_ERROR = (1, "General Error")
 OTHER = 99
+SESSION_OPENED = (OTHER, "Session created")
 
 INFORMATIONAL, LOW, MEDIUM = (1, "Informational"), (2, "Low"), (3, "Medium")
 SUCCESS, FAILURE = (1, "Success"), (2, "Failure")
@@ -68,7 +69,10 @@ ALLOWED, DENIED = (1, "Allowed"), (2, "Denied")
 _CLASSES: Mapping[str, tuple[OcsfClass, Activity]] = {
     SecurityEventType.TOKEN_REJECTED: (AUTHENTICATION, LOGON),
     SecurityEventType.SUBJECT_MISMATCH: (AUTHENTICATION, LOGON),
+    SecurityEventType.SESSION_CREATED: (AUTHENTICATION, LOGON),
+    SecurityEventType.SESSION_REAUTHENTICATED: (AUTHENTICATION, LOGON),
     SecurityEventType.SESSION_REVOKED: (AUTHENTICATION, LOGOFF),
+    SecurityEventType.SESSION_ENDED: (AUTHENTICATION, LOGOFF),
     SecurityEventType.TOKENS_REVOKED: (AUTHENTICATION, LOGOFF),
     SecurityEventType.CALLER_DENIED: (AUTHENTICATION, LOGON),
     SecurityEventType.SERVICE_STARTED: (APPLICATION_LIFECYCLE, START),
@@ -119,6 +123,8 @@ def security_event(
     """
     event_type = str(fields["event_type"])
     ocsf_class, activity = class_of(event_type, fields["detail"])
+    if event_type == SecurityEventType.SESSION_CREATED and not fields["subject"]:
+        activity = SESSION_OPENED  # nobody has logged on
     failed = event_type in _FAILURES
     found = _event(ocsf_class, activity, when, event_type, "authsvc.security", severity)
     found |= _status(FAILURE if failed else SUCCESS, fields["reason"], fields["detail"])

@@ -14,7 +14,6 @@ from enum import StrEnum
 
 from authsvc.domain.errors import AuthError, GrpcStatus, Reason
 from authsvc.domain.provider_session import NO_PROVIDER_SESSION, shown_digest
-from authsvc.domain.record import Record
 from authsvc.domain.resolution import shown
 from authsvc.domain.tokens import VerifiedToken
 
@@ -30,7 +29,10 @@ class SecurityEventType(StrEnum):
 
     TOKEN_REJECTED = "TOKEN_REJECTED"  # noqa: S105 - a name
     SUBJECT_MISMATCH = "SUBJECT_MISMATCH"
+    SESSION_CREATED = "SESSION_CREATED"
+    SESSION_REAUTHENTICATED = "SESSION_REAUTHENTICATED"
     SESSION_REVOKED = "SESSION_REVOKED"
+    SESSION_ENDED = "SESSION_ENDED"
     TOKENS_REVOKED = "TOKENS_REVOKED"
     CALLER_DENIED = "CALLER_DENIED"
     LIMIT_REACHED = "LIMIT_REACHED"
@@ -72,7 +74,10 @@ _LEVELS = {
 _TEXTS = {
     SecurityEventType.TOKEN_REJECTED: "a token was rejected",
     SecurityEventType.SUBJECT_MISMATCH: "a token of another subject was rejected",
+    SecurityEventType.SESSION_CREATED: "a session was created",
+    SecurityEventType.SESSION_REAUTHENTICATED: "a session has a newer token",
     SecurityEventType.SESSION_REVOKED: "a session was revoked",
+    SecurityEventType.SESSION_ENDED: "a session has ended",
     SecurityEventType.TOKENS_REVOKED: "tokens were revoked",
     SecurityEventType.CALLER_DENIED: "a caller was denied",
     SecurityEventType.LIMIT_REACHED: "a limit was reached",
@@ -82,6 +87,17 @@ _TEXTS = {
     SecurityEventType.SIGNAL_RECEIVED: "a signal was received",
     SecurityEventType.SIGNAL_REJECTED: "a signal was rejected",
 }
+
+
+OF_FILE = frozenset(
+    {
+        SecurityEventType.SESSION_CREATED,
+        SecurityEventType.SESSION_REAUTHENTICATED,
+        SecurityEventType.SESSION_ENDED,
+    }
+)
+"""Types of what is no rejection and no revocation, but the rule: they are in the file where there
+is one, and else in the log."""
 
 
 def record(event: SecurityEvent) -> None:
@@ -144,19 +160,6 @@ def caller_denied(error: AuthError, *, caller: str, peer: str, resource: str = "
             resource=resource,
             detail=f"{error.detail}; from {peer}",
             setting=error.setting,
-        )
-    )
-
-
-def revoked(session: Record, *, caller: str) -> None:
-    """Audit that a session was revoked, and whose it was."""
-    record(
-        SecurityEvent(
-            SecurityEventType.SESSION_REVOKED,
-            caller=caller,
-            session=shown(session.id),
-            issuer=session.issuer,
-            subject=session.subject,
         )
     )
 

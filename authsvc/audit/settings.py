@@ -84,6 +84,17 @@ class AuditSettings(Table):
             raise ConfigError(f"{setting}: {file_fault(file, error)}") from None
 
 
+class ServiceAuditSettings(AuditSettings):
+    """``[audit]`` of authsvc: which calls and sessions are audited, and the format of the file of
+    events."""
+
+    sessions: bool = Field(
+        default=True,
+        description="Whether security events say who created, re-authenticated and ended which "
+        "session. Revocations are always audited.",
+    )
+
+
 class AuditFileSettings(AuditSettings):
     """``[audit]``: which calls are audited, and where."""
 

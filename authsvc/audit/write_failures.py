@@ -57,6 +57,7 @@ class WriteFailures:
         fields = {"file": self._path, "lost": self._lost, "error": self._error}
         # In the text as well: the log of a server that is not ours shows no fields.
         values = self._lost, self._path, self._error
-        log.error("audit: events were not written: %s lost, %s: %s", *values, extra=fields)
+        # First: where the log is what failed, this may fail within itself.
         self._lost = 0
         self._next_report = self._clock() + REPORT_SECONDS
+        log.error("audit: events were not written: %s lost, %s: %s", *values, extra=fields)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import click
 
-from authsvc.audit.formats import AuditFormat
 from authsvc.cli.configuration import config_errors, config_option, load_settings
 from authsvc.common.process import forbid_core_dumps, imports_of_a_server
 
@@ -39,24 +38,11 @@ def command(config: Path | None, lifeline: tuple[int, int] | None) -> None:
         logs.configure(settings.log_level, settings.log_format)
         if not settings.allow_core_dumps:
             forbid_core_dumps()
-        if settings.audit_file is not None:
-            _append_audit(settings.audit_file, settings.audit.format)
         if lifeline is not None:
             event_loop.run(server.serve(settings, workers.Lifeline(*lifeline)))
         elif settings.workers > 1:
+            settings.audit.check_file(settings.audit_file, "audit_file")
             again = ["serve", *(("--config", str(config)) if config else ())]
             event_loop.run(workers.supervise(settings, workers.worker_command(again)))
         else:
             event_loop.run(server.serve(settings))
-
-
-def _append_audit(path: Path, audit_format: AuditFormat) -> None:
-    from authsvc.audit import security
-    from authsvc.common.file_faults import file_fault
-    from authsvc.common.settings import ConfigError
-    from authsvc.telemetry import logs
-
-    try:
-        logs.append_to_file(security.LOGGER_NAME, path, audit_format)
-    except OSError as error:
-        raise ConfigError(f"audit_file: {file_fault(path, error)}") from None

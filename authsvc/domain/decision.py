@@ -66,6 +66,7 @@ class Decision:
         record: the record that the decision is about, as it is after the request.
         change: what becomes of that record in the store.
         principal: the identity of the request; always from its own token.
+        ended: the record of a principal session that has expired, and begins anew.
     """
 
     row: Row
@@ -74,6 +75,7 @@ class Decision:
     record: Record | None = None
     change: Change = Change.NONE
     principal: Principal | None = None
+    ended: Record | None = None
 
     @property
     def serves_unchanged(self) -> bool:
@@ -107,6 +109,11 @@ class Decision:
     def creates_without_token(self) -> bool:
         """Whether a request without a token creates a session (row 1)."""
         return self.row is Row.CREATED_WITHOUT_TOKEN
+
+    @property
+    def authenticates_first(self) -> bool:
+        """Whether a session without a subject gets one (row 6)."""
+        return self.row is Row.UPGRADED
 
     @property
     def is_subject_mismatch(self) -> bool:
@@ -233,6 +240,7 @@ def _decide_new(
         record=record,
         change=Change.WRITE,
         principal=token.principal,
+        ended=expired,
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from authsvc.access.usage import Usages
 from authsvc.audit import security
+from authsvc.audit.sessions import SessionAudit
 from authsvc.credentials import CredentialBroker
 from authsvc.domain.decision import Change, Decision
 from authsvc.domain.errors import AuthError
@@ -30,11 +31,17 @@ class Execution:
         store: keeps the records.
         broker: issues downstream credentials; None where none are needed.
         usages: how many audit events each caller may cause.
+        sessions: audits what becomes of sessions.
     """
 
     def __init__(
-        self, store: SessionStore, broker: CredentialBroker | None, usages: Usages
+        self,
+        store: SessionStore,
+        broker: CredentialBroker | None,
+        usages: Usages,
+        sessions: SessionAudit,
     ) -> None:
+        self._sessions = sessions
         self._store = store
         self._broker = broker
         self._usages = usages
@@ -54,7 +61,7 @@ class Execution:
             LostUpdateError: nothing was written.
             AuthError: the decision's error, the store's or the broker's.
         """
-        consistency_token = await self._write(decision, request.session_id)
+        consistency_token = await self._write(decision, request)
         if decision.error is not None:
             await self._audit(request, decision, presented, now)
             raise decision.error
@@ -77,7 +84,7 @@ class Execution:
             read_only(named),
         )
 
-    async def _write(self, decision: Decision, session_id: str) -> str:
+    async def _write(self, decision: Decision, request: Request) -> str:
         """The consistency token of the write; empty where the decision needs none."""
         record, change = decision.record, decision.change
         if record is None or change is Change.NONE:
@@ -90,13 +97,19 @@ class Execution:
             return ""
         is_new = decision.outcome is Outcome.CREATED
         if not is_new:
-            log_lines.new_token(session_id)
+            log_lines.new_token(request.session_id)
         event = EventType.CREATED if is_new else EventType.REAUTHENTICATED
         written = await self._store.put(record, event)
         if written is None:
             raise LostUpdateError
-        if not is_new:
-            log_lines.updated(session_id)
+        if is_new:
+            if decision.ended is not None:
+                self._sessions.ended(request.session_id, decision.ended)
+            self._sessions.created(record, **request.origin)
+        else:
+            log_lines.updated(request.session_id)
+            is_first = decision.authenticates_first
+            self._sessions.reauthenticated(record, **request.origin, is_first=is_first)
         return written
 
     async def _audit(

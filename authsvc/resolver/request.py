@@ -10,13 +10,18 @@ from authsvc.domain.rates import ONE_CALL, CallCounts
 from authsvc.domain.tokens import BearerToken
 
 
-class AuditFields(TypedDict):
-    """Which request an audit event is about."""
+class Origin(TypedDict):
+    """Where a request comes from, for its audit."""
 
     caller: str
-    session_id: str
     resource: str
     client_address: str
+
+
+class AuditFields(Origin):
+    """Which request an audit event is about."""
+
+    session_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,15 @@ class Request:
         return {
             "caller": self.caller,
             "session_id": self.session_id,
+            "resource": self.resource,
+            "client_address": self.client_address,
+        }
+
+    @property
+    def origin(self) -> Origin:
+        """What the audit events of its session have in common."""
+        return {
+            "caller": self.caller,
             "resource": self.resource,
             "client_address": self.client_address,
         }

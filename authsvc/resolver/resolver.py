@@ -14,7 +14,7 @@ from dataclasses import replace
 from authsvc.access.callers import LOCAL_CALLER
 from authsvc.access.rates import CallRates
 from authsvc.access.usage import Usages
-from authsvc.audit import security
+from authsvc.audit.sessions import SessionAudit
 from authsvc.credentials import CredentialBroker
 from authsvc.domain.credential_requests import DEFAULT, CredentialRequest, check_selection
 from authsvc.domain.decision import (
@@ -67,6 +67,7 @@ class SessionResolver:
         clock: seconds since the epoch.
         max_cached_responses: how many responses are cached.
         rates: the buckets of limits by subject and client; None for those of requests alone.
+        sessions: audits what becomes of sessions; None for revocations alone.
     """
 
     def __init__(
@@ -80,13 +81,15 @@ class SessionResolver:
         clock: Callable[[], float] = time.time,
         max_cached_responses: int = MAX_CACHED_RESPONSES,
         rates: CallRates | None = None,
+        sessions: SessionAudit | None = None,
     ) -> None:
         self._store = store
+        self._sessions = sessions or SessionAudit(limits, enabled=False, clock=clock)
         self._limits = limits
         self._usages = usages
         self._clock = clock
         self._checks = TokenChecks(verifier, store, limits=limits, usages=usages, clock=clock)
-        self._execution = Execution(store, broker, usages)
+        self._execution = Execution(store, broker, usages, self._sessions)
         self.call_limits = CallLimits(rates or CallRates(), usages)
         """Counts the requests that are answered with a cached response."""
         self._responses = ResponseCache(
@@ -215,7 +218,7 @@ class SessionResolver:
                 return ""
             written = await self._store.put(tombstone, EventType.REVOKED)
             if written is not None:
-                security.revoked(tombstone, caller=caller)
+                self._sessions.revoked(tombstone, caller=caller)
                 return written
         raise _conflict()
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 from authsvc.access.rates import CallRates
@@ -14,7 +14,11 @@ from authsvc.access.usage import Usages
 from authsvc.admin.issuers import IssuerWatch, WatchedIssuer
 from authsvc.admin.sessions import SessionAdmin, no_streams
 from authsvc.assertions.signer import Assertions
+from authsvc.audit import security
 from authsvc.audit.calls import CallAudit
+from authsvc.audit.sessions import SessionAudit
+from authsvc.common.file_faults import file_fault
+from authsvc.common.settings import ConfigError
 from authsvc.credentials import CredentialBroker
 from authsvc.credentials.routing import CredentialRouter
 from authsvc.resolver.resolver import SessionResolver
@@ -28,6 +32,7 @@ from authsvc.server.stores import open_store
 from authsvc.signals.processing import SignalProcessor
 from authsvc.signals.status import SignalStatuses
 from authsvc.stores import SessionStore
+from authsvc.telemetry import logs
 from authsvc.telemetry.exposition import exposed
 from authsvc.telemetry.families import registry_of
 from authsvc.telemetry.metrics import (
@@ -59,6 +64,7 @@ class Service:
         resolver: decides on sessions.
         admin: does what operators ask for.
         call_audit: writes the calls that gateways ask about.
+        session_audit: audits what becomes of sessions.
         assertions: tell upstreams who is asking, by keys that have to be refreshed; None without
             ``[assertions]``.
         signals: receives the signals of identity providers, by keys that have to be refreshed; None
@@ -77,6 +83,7 @@ class Service:
     resolver: SessionResolver
     admin: SessionAdmin
     call_audit: CallAudit
+    session_audit: SessionAudit
     assertions: Assertions | None
     signals: SignalProcessor | None
     signal_statuses: SignalStatuses | None
@@ -108,8 +115,10 @@ async def assembled(
     rates = metrics.call_rates = CallRates(settings.limits.service_rates(), monotonic)
     async with AsyncExitStack() as closing:
         traces = await closing.enter_async_context(tracing(settings.tracing, "authsvc"))
-        store = await closing.enter_async_context(_store(settings, metrics, traces))
+        closing.enter_context(_security_file(settings, metrics))
         closing.enter_context(metrics.security.counting())
+        sessions = closing.enter_context(_session_audit(settings, clock))
+        store = await closing.enter_async_context(_store(settings, metrics, traces, sessions))
         call_audit = await closing.enter_async_context(_call_audit(settings, metrics))
         await closing.enter_async_context(_exposed(settings, metrics, clock))
         resolver = SessionResolver(
@@ -121,6 +130,7 @@ async def assembled(
             clock=clock,
             max_cached_responses=settings.cached_tokens,
             rates=rates,
+            sessions=sessions,
         )
         metrics.cached_responses = lambda: resolver.cached_responses
         statuses = await closing.enter_async_context(_signal_statuses(settings, store, clock))
@@ -136,6 +146,7 @@ async def assembled(
             resolver=resolver,
             admin=admin,
             call_audit=call_audit,
+            session_audit=sessions,
             assertions=assertions,
             signals=_signals(settings, issuers, admin, store, metrics, statuses, clock),
             signal_statuses=statuses,
@@ -237,14 +248,39 @@ def _verifier(
 
 @asynccontextmanager
 async def _store(
-    settings: Settings, metrics: Metrics, traces: Tracing
+    settings: Settings, metrics: Metrics, traces: Tracing, sessions: SessionAudit
 ) -> AsyncIterator[SessionStore]:
     observer = traces.observed("store", metrics.store.timed)
-    store = ObservedStore(await open_store(settings), observer)
+    store = ObservedStore(await open_store(settings, sessions.ended), observer)
     try:
         yield store
     finally:
         await store.close()
+
+
+@contextmanager
+def _security_file(settings: Settings, metrics: Metrics) -> Iterator[None]:
+    path = settings.audit_file
+    if path is None:
+        yield
+        return
+    with ExitStack() as closing:
+        try:
+            appending = logs.appending_to_file(security.LOGGER_NAME, path, settings.audit.format)
+            file = closing.enter_context(appending)
+        except OSError as error:
+            raise ConfigError(f"audit_file: {file_fault(path, error)}") from None
+        metrics.audited_events = file.counts
+        yield
+
+
+@contextmanager
+def _session_audit(settings: Settings, clock: Clock) -> Iterator[SessionAudit]:
+    audit = SessionAudit(settings.session_limits(), enabled=settings.audit.sessions, clock=clock)
+    try:
+        yield audit
+    finally:
+        audit.close()
 
 
 @asynccontextmanager

@@ -100,6 +100,7 @@ class Housekeeping:
             self._health.report(SERVICE_NAME, serving=is_ready and assertions.keys.ready)
 
     async def _sweep(self) -> None:
+        self._service.session_audit.report_dropped()
         await remove_expired(self._service.store, now=self._service.clock(), limits=self._limits)
 
     async def _count_sessions(self) -> None:

@@ -12,7 +12,7 @@ and ``get_not_befores`` ask the store itself.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator, Callable, Collection
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -25,6 +25,16 @@ from authsvc.stores.received import ReceivedStore
 STALENESS_BOUND_SECONDS = 0.5
 """How old a process's cache may be when it answers. It is half of the published bound
 (docs/sessions.md), since it counts from the last answer of the store."""
+
+
+OnRemoved = Callable[[str, Record | None], None]
+"""Called by a store with each record that it has removed, on the event loop, once that is durable:
+by the process that removed it, and by no other. The id, and the record as it was last; None for
+one that the server has dropped by its TTL. It must not raise."""
+
+
+def ignore_removed(session_id: str, record: Record | None) -> None:
+    """An ``OnRemoved`` that does nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.events import EVENT_BYTES, EventType, RecordFilter, SessionEvent, event_time
 from authsvc.domain.record import Record
 from authsvc.domain.revocation import NotBefore, NotBeforeKey, NotBefores
-from authsvc.stores import LoggedEvent, Page
+from authsvc.stores import LoggedEvent, OnRemoved, Page, ignore_removed
 from authsvc.stores.documents import Document
 from authsvc.stores.paging import after_cursor, cursor_of, newest_first, parse_position
 from authsvc.stores.record_cache import version_of
@@ -24,9 +24,17 @@ class MemoryStore:
     Args:
         unauthenticated_cap: how many unauthenticated records are kept.
         events_kept: how many events are kept, of ``EVENT_BYTES`` each on average.
+        on_removed: is called with each record that is removed.
     """
 
-    def __init__(self, *, unauthenticated_cap: int, events_kept: int = 10_000) -> None:
+    def __init__(
+        self,
+        *,
+        unauthenticated_cap: int,
+        events_kept: int = 10_000,
+        on_removed: OnRemoved = ignore_removed,
+    ) -> None:
+        self._on_removed = on_removed
         self._records: dict[str, Record] = {}
         # In order of creation: a dict that is used as an ordered set.
         self._unauthenticated: dict[str, None] = {}
@@ -211,6 +219,7 @@ class MemoryStore:
         record = self._records.pop(session_id)
         self._unauthenticated.pop(session_id, None)
         self._append(SessionEvent(EventType.EXPIRED, event_time(EventType.EXPIRED, record), record))
+        self._on_removed(session_id, record)
 
     def _check_open(self) -> None:
         if self._closed:

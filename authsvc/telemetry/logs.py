@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +16,7 @@ from authsvc.audit.formats import AuditFormat
 from authsvc.audit.ocsf import OcsfFormatter
 from authsvc.audit.security_file import SecurityFile
 from authsvc.telemetry.json_lines import JsonFormatter
+from authsvc.telemetry.log_stream import LogStream
 
 Format = Literal["auto", "json", "console"]
 
@@ -27,7 +30,7 @@ def configure(level: str, log_format: Format) -> None:
     """
     on_terminal = sys.stderr.isatty()
     as_json = log_format == "json" or (log_format == "auto" and not on_terminal)
-    handler = logging.StreamHandler(sys.stderr)
+    handler = LogStream(sys.stderr)
     handler.setFormatter(JsonFormatter() if as_json else _for_terminals(colors=on_terminal))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     # No line shows them, and each record would look them up.
@@ -54,8 +57,12 @@ def _for_terminals(*, colors: bool) -> logging.Formatter:
     return formatter(colors=colors)
 
 
-def append_to_file(logger_name: str, path: Path, audit_format: AuditFormat = "json") -> None:
-    """Also append the security events of a logger to a file. Only its owner can read the file.
+@contextmanager
+def appending_to_file(
+    logger_name: str, path: Path, audit_format: AuditFormat = "json"
+) -> Iterator[SecurityFile]:
+    """Append the security events of a logger to a file, too, until the end of the block. Only its
+    owner can read the file. Events of sessions are in the file alone.
 
     Args:
         logger_name: of the logger.
@@ -67,4 +74,14 @@ def append_to_file(logger_name: str, path: Path, audit_format: AuditFormat = "js
     """
     handler = SecurityFile(path)
     handler.setFormatter(OcsfFormatter() if audit_format == "ocsf" else JsonFormatter())
-    logging.getLogger(logger_name).addHandler(handler)
+    logger, of_the_log = logging.getLogger(logger_name), logging.getLogger().handlers[:]
+    logger.addHandler(handler)
+    for other in of_the_log:
+        other.addFilter(handler.leaves_to_log)
+    try:
+        yield handler
+    finally:
+        for other in of_the_log:
+            other.removeFilter(handler.leaves_to_log)
+        logger.removeHandler(handler)
+        handler.close()

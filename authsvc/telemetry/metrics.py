@@ -65,6 +65,7 @@ class Metrics:
         issuing: lookups in the brokers' caches, and their calls, by the name of the credentials:
             those of the configuration, and the empty one.
         security: security events that were logged.
+        audited_events: number of security events by result, of the file; empty without one.
         audited_calls: number of call events by result; empty until the audit is open.
         call_rates: count the requests beyond a limit of a subject or client.
         ready: whether health is reported as SERVING.
@@ -86,6 +87,7 @@ class Metrics:
     credentials: Operations = field(default_factory=Operations)
     issuing: dict[str, CacheCounts] = field(default_factory=lambda: {"": CacheCounts()})
     security: SecurityEvents = field(default_factory=SecurityEvents)
+    audited_events: Counter[str] = field(default_factory=Counter)
     audited_calls: Counter[str] = field(default_factory=Counter)
     call_rates: CallRates = field(default_factory=CallRates)
     ready: bool = False
@@ -143,6 +145,14 @@ class ServiceCollector(Collector):
         for labels, count in items(self._metrics.security.counts):
             security.add_metric(labels, count)
         yield security
+        audited = CounterMetricFamily(
+            "authsvc_audit_events",
+            "Security events by what became of them in audit_file: written or failed.",
+            labels=("result",),
+        )
+        for result, count in items(self._metrics.audited_events):
+            audited.add_metric((result,), count)
+        yield audited
         yield audited_calls("authsvc_audit_calls", self._metrics.audited_calls)
         limited = CounterMetricFamily(
             "authsvc_rate_limited",

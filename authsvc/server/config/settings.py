@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import Field, PositiveFloat
 from pydantic_settings import SettingsConfigDict
 
-from authsvc.audit.settings import AuditSettings
+from authsvc.audit.settings import ServiceAuditSettings
 from authsvc.common.setting_rules import Fault, rule
 from authsvc.common.settings import FileSettings, Resource
 from authsvc.domain.record import Limits
@@ -75,7 +75,7 @@ class Settings(FileSettings):
     ext_authz: ExtAuthzSettings | None = None
     signals: SignalSettings | None = None
     metrics: MetricsSettings | None = None
-    audit: AuditSettings = AuditSettings()
+    audit: ServiceAuditSettings = ServiceAuditSettings()
     tracing: TracingSettings | None = None
     max_token_bytes: int = Field(
         default=65_536, ge=1_024, le=65_536, description="Longest token that is accepted."

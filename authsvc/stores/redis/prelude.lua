@@ -45,6 +45,15 @@ local function log(call, kept, event_type, time, id, value)
     't', event_type, 'm', time, 'i', id, 'v', value)
 end
 
+-- Ids and values of the records that a script has removed, by turns; the value is "" of a record whose
+-- key had expired by its TTL.
+local removed = {}
+
+local function note_removed(id, value)
+  table.insert(removed, id)
+  table.insert(removed, value)
+end
+
 local function unlist(id, index)
   redis.call('ZREM', CREATED, id)
   redis.call('ZREM', EXPIRES, id)
@@ -60,4 +69,5 @@ local function expire(kept, id, value)
   unlist(id, stored.index)
   -- pcall: when memory is full, the log cannot be written, but records can still be removed.
   log(redis.pcall, kept, EXPIRED, stored.expires, id, value)
+  note_removed(id, value)
 end

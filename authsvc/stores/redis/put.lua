@@ -1,6 +1,7 @@
 -- Writes a record if what is stored is its predecessor, and logs the event.
 -- ARGV: id, value, ttl in ms, cap of unauthenticated records, events kept, event type, event time.
--- Returns the event's id in the log, or false when another write came first.
+-- Returns the event's id in the log, and what was removed because of the cap (see prelude.lua); or
+-- false when another write came first.
 local id, value, ttl_ms, cap, kept = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5]
 local stored_value = redis.call('GET', record_key(id))
 local stored = stored_value and parse(stored_value)
@@ -32,8 +33,9 @@ else
         expire(kept, oldest, oldest_value)
       else
         unlist(oldest)
+        note_removed(oldest, '')
       end
     end
   end
 end
-return written
+return { written, removed }

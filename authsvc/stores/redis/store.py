@@ -10,7 +10,13 @@ from authsvc.domain.errors import AuthError
 from authsvc.domain.events import EventType, RecordFilter, SessionEvent
 from authsvc.domain.record import Record
 from authsvc.domain.revocation import NotBefore, NotBeforeKey, NotBefores
-from authsvc.stores import STALENESS_BOUND_SECONDS, LoggedEvent, Page
+from authsvc.stores import (
+    STALENESS_BOUND_SECONDS,
+    LoggedEvent,
+    OnRemoved,
+    Page,
+    ignore_removed,
+)
 from authsvc.stores.documents import Document
 from authsvc.stores.redis import watching
 from authsvc.stores.redis.documents import DocumentStrings
@@ -46,6 +52,7 @@ class RedisStore:
         events_kept: int,
         cached_sessions: int,
         bound_seconds: float,
+        on_removed: OnRemoved,
     ) -> None:
         count = server.partitions
         self._partitions = Partitions(prefix, count, cached_sessions)
@@ -60,6 +67,7 @@ class RedisStore:
             self._link,
             unauthenticated_cap=-(-unauthenticated_cap // count),
             events_kept=events_a_partition,
+            on_removed=on_removed,
         )
         self._not_befores = NotBeforeHash(
             self._link, self._partitions.first.base, events_kept=events_a_partition
@@ -86,6 +94,7 @@ class RedisStore:
         events_kept: int = 100_000,
         cached_sessions: int = 100_000,
         bound_seconds: float = STALENESS_BOUND_SECONDS,
+        on_removed: OnRemoved = ignore_removed,
     ) -> Self:
         """Begin to follow the logs. If the server is unavailable, the store waits for it.
 
@@ -97,6 +106,7 @@ class RedisStore:
             events_kept: how many events are kept, about.
             cached_sessions: how many records are cached in memory.
             bound_seconds: how old the cache may be when it answers.
+            on_removed: is called with each record that this process removes.
 
         Raises:
             ValueError: the server may evict keys.
@@ -108,6 +118,7 @@ class RedisStore:
             events_kept=events_kept,
             cached_sessions=cached_sessions,
             bound_seconds=bound_seconds,
+            on_removed=on_removed,
         )
         try:
             await store._check_server()

@@ -1,5 +1,5 @@
 -- Removes records whose expire time has passed, and logs them as EXPIRED.
--- ARGV: now, how many at most, events kept. Returns how many were removed.
+-- ARGV: now, how many at most, events kept. Returns what was removed (see prelude.lua).
 local expired = redis.call('ZRANGE', EXPIRES, '-inf', ARGV[1], 'BYSCORE', 'LIMIT', 0, ARGV[2])
 for _, id in ipairs(expired) do
   local value = redis.call('GET', record_key(id))
@@ -7,6 +7,7 @@ for _, id in ipairs(expired) do
     expire(ARGV[3], id, value)
   else
     unlist(id) -- its key expired first, by its TTL
+    note_removed(id, '')
   end
 end
-return #expired
+return removed

@@ -13,7 +13,7 @@ from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.events import EventType, RecordFilter, SessionEvent
 from authsvc.domain.record import Record
 from authsvc.domain.revocation import NotBefore, NotBeforeKey, NotBefores
-from authsvc.stores import LoggedEvent, Page
+from authsvc.stores import LoggedEvent, OnRemoved, Page, ignore_removed
 from authsvc.stores.documents import Document
 from authsvc.stores.paging import parse_position
 from authsvc.stores.sqlite.listing import read_page
@@ -52,6 +52,7 @@ class SqliteStore:
         unauthenticated_cap: int,
         events_kept: int = 100_000,
         cached_sessions: int = 100_000,
+        on_removed: OnRemoved = ignore_removed,
     ) -> Self:
         """Open the file. It is made if it is missing.
 
@@ -60,6 +61,7 @@ class SqliteStore:
             unauthenticated_cap: how many unauthenticated records are kept.
             events_kept: how many events are kept.
             cached_sessions: how many records are cached in memory.
+            on_removed: is called with each record that this process removes.
 
         Raises:
             AuthError: STORE_UNAVAILABLE: the file cannot be used; ``detail`` says why.
@@ -67,7 +69,8 @@ class SqliteStore:
         try:
             reader = Reader(path, cached_sessions)
             bounds = Bounds(unauthenticated_cap, events_kept)
-            return cls(path, reader, Writer(path, bounds, asyncio.get_running_loop()))
+            writer = Writer(path, bounds, asyncio.get_running_loop(), on_removed)
+            return cls(path, reader, writer)
         except (OSError, sqlite3.Error) as error:
             raise unavailable(f"{path}: {error}") from None
 

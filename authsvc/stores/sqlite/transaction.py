@@ -61,6 +61,8 @@ class Transaction:
         self._connection = connection
         self._bounds = bounds
         self._may_exceed_cap = False
+        self.removed: list[Record] = []
+        """The records that it removes."""
         self._last_event = 0
 
     def put(self, record: Record, event: EventType) -> str | None:
@@ -192,6 +194,7 @@ class Transaction:
         ).fetchall()
         for row in rows:
             record = record_of(row)
+            self.removed.append(record)
             self.append(
                 SessionEvent(EventType.EXPIRED, event_time(EventType.EXPIRED, record), record)
             )

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from authsvc.domain.errors import AuthError
+from authsvc.domain.record import Record
+from authsvc.stores import OnRemoved
 from authsvc.stores.sqlite.schema import connect, unavailable
 from authsvc.stores.sqlite.transaction import Bounds, Transaction
 
@@ -34,9 +36,17 @@ class Writer:
         path: the database file.
         bounds: on what the file may grow to.
         loop: the event loop of the callers.
+        on_removed: is called on it with each record that was removed.
     """
 
-    def __init__(self, path: Path, bounds: Bounds, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        path: Path,
+        bounds: Bounds,
+        loop: asyncio.AbstractEventLoop,
+        on_removed: OnRemoved,
+    ) -> None:
+        self._on_removed = on_removed
         self._path = path
         self._loop = loop
         self._queue: queue.Queue[_Write | None] = queue.Queue(MAX_QUEUED_WRITES)
@@ -112,10 +122,16 @@ class Writer:
             failure = unavailable(f"{self._path}: {error}")
             self._loop.call_soon_threadsafe(_fail, batch, failure)
         else:
-            self._loop.call_soon_threadsafe(_succeed, batch, results)
+            self._loop.call_soon_threadsafe(self._succeed, batch, results, transaction.removed)
+
+    def _succeed(self, batch: list[_Write], results: list[Any], removed: list[Record]) -> None:
+        _set_results(batch, results)
+        # Before those who wait for the results go on.
+        for record in removed:
+            self._on_removed(record.id, record)
 
 
-def _succeed(batch: list[_Write], results: list[Any]) -> None:
+def _set_results(batch: list[_Write], results: list[Any]) -> None:
     for write, result in zip(batch, results, strict=True):
         if write.done is not None and not write.done.done():
             write.done.set_result(result)

@@ -6,8 +6,11 @@ import errno
 import json
 import logging
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -28,13 +31,19 @@ UNUSABLE = (
 EVENTS = [(0.0, CallEvent("tools/list", CallOutcome.SUCCEEDED))]
 
 
+Append = Callable[[Path], logging.Logger]
+
+
 @pytest.fixture
-def logger() -> Iterator[logging.Logger]:
-    found = logging.getLogger("tests.audit")
-    yield found
-    for handler in list(found.handlers):
-        found.removeHandler(handler)
-        handler.close()
+def appended() -> Iterator[Append]:
+    """Appends the events of a logger to a file."""
+    with ExitStack() as closing:
+
+        def append(path: Path) -> logging.Logger:
+            closing.enter_context(logs.appending_to_file("tests.audit", path))
+            return logging.getLogger("tests.audit")
+
+        yield append
 
 
 class Disk:
@@ -61,11 +70,11 @@ def reports(caplog: pytest.LogCaptureFixture) -> list[tuple[int, str]]:
     ]
 
 
-def test_the_file_stays_private_and_is_followed(tmp_path: Path, logger: logging.Logger) -> None:
+def test_the_file_stays_private_and_is_followed(tmp_path: Path, appended: Append) -> None:
     path = tmp_path / "folder" / "events.jsonl"
     path.parent.mkdir()
     path.touch(mode=0o644)
-    logs.append_to_file("tests.audit", path)
+    logger = appended(path)
     logger.warning("one")
     path.rename(tmp_path / "rotated")
     logger.warning("two")
@@ -76,12 +85,12 @@ def test_the_file_stays_private_and_is_followed(tmp_path: Path, logger: logging.
     assert path.stat().st_mode & 0o077 == 0
 
 
-def test_a_link_is_not_written_through(tmp_path: Path, logger: logging.Logger) -> None:
+def test_a_link_is_not_written_through(tmp_path: Path, appended: Append) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(OSError, match="symbolic"):
-        logs.append_to_file("tests.audit", tmp_path / "link")
+        appended(tmp_path / "link")
     path = tmp_path / "events"
-    logs.append_to_file("tests.audit", path)
+    logger = appended(path)
     path.unlink()
     path.symlink_to(tmp_path / "elsewhere")
     logger.warning("one")
@@ -244,12 +253,12 @@ def test_a_pipe_is_written_as_it_is(tmp_path: Path) -> None:
 
 
 def test_a_security_event_waits_for_no_reader_of_a_pipe(
-    tmp_path: Path, logger: logging.Logger, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, appended: Append, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It is written in the event loop: a reader that stops would stop all requests."""
     path = tmp_path / "pipe"
     os.mkfifo(path)
-    logs.append_to_file("tests.audit", path)
+    logger = appended(path)
     for number in range(1_000):
         logger.warning("event", extra={"number": number, "detail": "x" * 100})
     assert reports(caplog) == [(1, "Resource temporarily unavailable")]
@@ -292,12 +301,12 @@ def test_the_permissions_of_a_device_are_left(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_full_disk_fails_no_request_and_is_reported_with_counts(
     tmp_path: Path,
-    logger: logging.Logger,
+    appended: Append,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    logs.append_to_file("tests.audit", tmp_path / "events")
+    logger = appended(tmp_path / "events")
     disk = Disk(monkeypatch)
     for _ in range(10):
         logger.warning("lost")
@@ -310,8 +319,48 @@ def test_a_full_disk_fails_no_request_and_is_reported_with_counts(
     assert reports(caplog)[1:] == [(9, "No space left on device")]
 
 
+def test_a_real_full_disk_counts_what_is_lost(
+    appended: Append, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    logger = appended(Path("/dev/full"))
+    for _ in range(10):
+        logger.warning("lost")
+    (handler,) = logger.handlers
+    assert isinstance(handler, SecurityFile)
+    assert handler.counts == {"written": 0, "failed": 10}
+    assert reports(caplog) == [(1, "No space left on device")]
+    assert capfd.readouterr().err == ""
+
+
+def test_a_line_at_the_end_of_the_space_is_followed_by_whole_ones(tmp_path: Path) -> None:
+    """In a process that may write 200 bytes to a file, and then more."""
+    program = """
+import logging, resource, sys
+from pathlib import Path
+from authsvc.audit.security_file import SecurityFile
+handler = SecurityFile(Path(sys.argv[1]))
+_, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+for number in range(6):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200 if number < 4 else most, most))
+    handler.handle(logging.makeLogRecord({"msg": f"{number}:" + "x" * 77}))
+print(dict(handler.counts))
+"""
+    path = tmp_path / "events"
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(path)],
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_SECONDS,
+        check=True,
+    )
+    assert done.stdout == "{'written': 4, 'failed': 2}\n"
+    assert done.stderr.count("\n") == 2  # the reports, of the first one and at the end
+    assert [line[:2] for line in path.read_text().splitlines()] == ["0:", "1:", "2:", "4:", "5:"]
+    assert [len(line) for line in path.read_text().splitlines()] == [79, 79, 40, 79, 79]
+
+
 def test_a_line_that_cannot_be_made_is_reported(
-    tmp_path: Path, logger: logging.Logger, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Broken(logging.Formatter):
         def format(self, record: logging.LogRecord) -> str:
@@ -319,9 +368,9 @@ def test_a_line_that_cannot_be_made_is_reported(
 
     handler = SecurityFile(tmp_path / "events")
     handler.setFormatter(Broken())
-    logger.addHandler(handler)
-    logger.warning("one")
+    handler.handle(logging.makeLogRecord({"msg": "one"}))
     assert reports(caplog) == [(1, "KeyError")]
+    handler.close()
 
 
 def test_failures_are_reported_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
@@ -367,7 +416,7 @@ def test_calls_on_a_full_disk(
 
 
 def test_a_security_event_does_not_wait_for_calls(
-    tmp_path: Path, logger: logging.Logger, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, appended: Append, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While the disk holds up the writer of calls, security events are written to the same file."""
     path = tmp_path / "events"
@@ -382,7 +431,7 @@ def test_a_security_event_does_not_wait_for_calls(
 
     monkeypatch.setattr(os, "write", slow_for_calls)
     sink = FileSink(path, "json", 1.0)
-    logs.append_to_file("tests.audit", path)
+    logger = appended(path)
     writer = threading.Thread(target=sink.write, args=(EVENTS,))
     writer.start()
     assert held.wait(TIMEOUT_SECONDS)

@@ -275,7 +275,10 @@ async def test_row_12(
     assert await stored(service, "s") == before
     assert subject(await resolve(service, "s", owner)) == "alice"
     events = [record for record in caplog.records if record.name == "authsvc.security"]
-    assert [event.__dict__["event_type"] for event in events] == ["SUBJECT_MISMATCH"]
+    assert [event.__dict__["event_type"] for event in events] == [
+        "SESSION_CREATED",
+        "SUBJECT_MISMATCH",
+    ]
 
 
 async def test_row_13(service: Service, idp: IdentityProvider) -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import logging
+import os
 import sys
 import unicodedata
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
 
 import pytest
 from hypothesis import given
@@ -16,6 +21,7 @@ from hypothesis import strategies as st
 from authsvc.cli.output import print_fields, print_line, print_table
 from authsvc.common.printable import printable, printable_lines
 from authsvc.telemetry import logs
+from authsvc.telemetry.log_stream import LogStream
 
 HOSTILE = {
     "escape": "\x1b[2J\x1b]0;title\x07",
@@ -29,22 +35,31 @@ HOSTILE = {
 BAD_CATEGORIES = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
 
+@contextmanager
+def configured(
+    stream: TextIO, log_format: logs.Format, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """The log on a stream, as a program has it."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    monkeypatch.setattr(sys, "stderr", stream)
+    root.handlers[:] = []
+    try:
+        logs.configure("info", log_format)
+        yield
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+
+
 @pytest.fixture(params=["console", "json"])
 def written(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[io.StringIO]:
     """What is logged in a format, while the test runs."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
     text = io.StringIO()
-    monkeypatch.setattr(sys, "stderr", text)
-    root.handlers[:] = []
-    try:
-        logs.configure("info", request.param)
+    with configured(text, request.param, monkeypatch):
         yield text
-    finally:
-        root.handlers[:] = handlers
-        root.setLevel(level)
 
 
 def clean(text: str) -> bool:
@@ -96,6 +111,57 @@ def test_a_traceback_keeps_its_lines(written: io.StringIO) -> None:
     assert "Traceback" in text
     assert "ValueError: of old" in text
     assert "test_logs.py" in text
+
+
+def test_a_full_disk_gets_no_traceback_and_a_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path, log = tmp_path / "log", logging.getLogger("test")
+    path.touch()
+    with (
+        path.open("a") as stream,
+        path.open("a") as file,
+        Path("/dev/full").open("a") as full,
+        configured(stream, "json", monkeypatch),
+    ):
+        for _ in range(2):
+            os.dup2(full.fileno(), stream.fileno())
+            for number in range(100):
+                log.warning("lost", extra={"number": number, "text": "x" * 1_000})
+            os.dup2(file.fileno(), stream.fileno())
+            log.warning("kept")
+    # Lines may have waited in the stream's buffer; none is torn.
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [line["event"] for line in lines].count("kept") == 2
+    reports = [line for line in lines if line["event"].startswith("log: lines were not written")]
+    # At most once a minute.
+    assert [(line["lost"], line["error"]) for line in reports] == [(100, "No space left on device")]
+    assert "Traceback" not in path.read_text() + capfd.readouterr().err
+
+
+def test_a_report_that_is_lost_itself_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Flaky(io.StringIO):
+        room = 0
+
+        def write(self, text: str) -> int:
+            self.room -= 1
+            if self.room < 0:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return super().write(text)
+
+    log, stream, now = logging.getLogger("test"), Flaky(), 0.0
+    handler = LogStream(stream, lambda: now)
+    with configured(io.StringIO(), "json", monkeypatch):
+        logging.getLogger().handlers[:] = [handler]
+        log.warning("lost")
+        stream.room = 1
+        log.warning("kept")  # and the report fails
+        now = 61.0
+        stream.room = 10
+        log.warning("kept")
+    assert stream.getvalue().splitlines() == [
+        *("kept", "kept", "log: lines were not written: 2 lost, No space left on device")
+    ]
 
 
 @given(st.text())
