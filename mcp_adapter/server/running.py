@@ -9,15 +9,12 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from functools import partial
 
 import uvicorn
 
 from authsvc.audit.calls import CallAudit
 from authsvc.client import AuthClient
 from authsvc.common.settings import ConfigError
-from authsvc.domain.errors import AuthError, Reason
-from authsvc.domain.resolution import Resolver
 from authsvc.http_auth.rate_limit_settings import unknown_tools
 from authsvc.http_auth.requirements import RequirementOf, with_broader_scopes
 from authsvc.http_auth.tool_limits import ToolLimit, with_tool_limits
@@ -30,6 +27,7 @@ from authsvc.telemetry.spans import Tracing
 from authsvc.telemetry.tracing import tracing
 from mcp_adapter.server.app import build_app
 from mcp_adapter.server.config import AuthsvcSettings, Settings
+from mcp_adapter.server.readiness import Readiness
 from mcp_adapter.server.telemetry import AdapterMetrics, ObservedResolver
 from mcp_adapter.tools import Toolset
 
@@ -58,13 +56,16 @@ async def serve(settings: Settings) -> None:
             client = _client(settings.authsvc, traces.traceparent)
             authsvc = await running.enter_async_context(client)
             await running.enter_async_context(toolset)
+            readiness = Readiness(authsvc, settings, metrics)
+            if settings.metrics is not None:
+                await running.enter_async_context(readiness.kept_current())
             app = build_app(
                 settings,
                 toolset.server(),
                 resolver=ObservedResolver(
                     authsvc, traces.observed("authsvc", metrics.authsvc.timed)
                 ),
-                ready=partial(_ready, authsvc, settings),
+                ready=readiness.check,
                 requirement=requirement,
                 scopes=toolset.scopes,
                 observed=metrics.app,
@@ -147,36 +148,6 @@ def _client(settings: AuthsvcSettings, traceparent: Callable[[], str] = str) -> 
         tls=settings.tls(settings.ca_file) if settings.ca_file is not None else None,
         traceparent=traceparent,
     )
-
-
-async def _ready(resolver: Resolver, settings: Settings) -> None:
-    """Check that authsvc answers, and that this server is registered for its resource.
-
-    The request has neither session nor token, so authsvc stores nothing.
-
-    Raises:
-        AuthError: it does not. The log says how to correct it.
-    """
-    try:
-        await resolver.resolve("", "", resource=settings.resource)
-    except AuthError as error:
-        authsvc, remedy = settings.authsvc, _REMEDIES.get(error.reason)
-        fields = {
-            "reason": error.reason.name,
-            "target": authsvc.target,
-            "resource": settings.resource,
-            "service_token_file": str(authsvc.service_token_file or ""),
-        }
-        log.warning("not ready: %s%s", error, f". {remedy}" if remedy else "", extra=fields)
-        raise
-
-
-_REMEDIES = {
-    Reason.CALLER_NOT_ALLOWED: "In authsvc's configuration, the entry of [[callers]] with this "
-    "server's service token or certificate has to name this resource",
-    Reason.RESOURCE_INVALID: "Spell resource canonically: absolute, lower-case host, no fragment",
-}
-"""How to correct the configuration, by reason."""
 
 
 class HttpServer(BoundedServer):

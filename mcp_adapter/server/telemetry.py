@@ -26,6 +26,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from authsvc import __version__
 from authsvc.domain.credential_requests import CredentialRequest
+from authsvc.domain.errors import Reason
 from authsvc.domain.rates import RateLimit
 from authsvc.domain.resolution import CountingResolver, Resolution
 from authsvc.http_auth import eras
@@ -47,6 +48,11 @@ METHODS = SPEC_CLIENT_METHODS | SPEC_CLIENT_NOTIFICATION_METHODS
 
 NO_METHOD, BATCH, OTHER, UNKNOWN = "none", "batch", "other", "unknown"
 
+RESOLVE, CREATE, REVOKE, READY = "resolve", "create", "revoke", "ready"
+"""Operations of authsvc; the last is a check of readiness, whichever RPC it takes."""
+
+_OPERATIONS = (RESOLVE, CREATE, REVOKE, READY)
+_REASONS = (Reason.CALLER_NOT_ALLOWED, Reason.RESOURCE_INVALID, Reason.SERVICE_UNAVAILABLE)
 
 _REQUEST = "mcp_adapter.request"
 """Of an ASGI scope: the request that is counted, from ``app`` to ``observe``."""
@@ -71,12 +77,15 @@ class AdapterMetrics(Collector):
         tracing: makes spans of requests.
 
     Attributes:
+        ready: whether authsvc served this server at the last check.
+        authsvc: operations of authsvc; the failures that alerts look for are counted from 0 on.
         audited_calls: number of call events by result; empty until the audit is open.
     """
 
     def __init__(self, tools: Collection[str] = (), tracing: Tracing | None = None) -> None:
         self._tracing = tracing or NoTracing()
-        self.authsvc = Operations()
+        self.ready = False
+        self.authsvc = Operations((it, reason.name) for it in _OPERATIONS for reason in _REASONS)
         self.connections = ConnectionCounts()
         self.audited_calls: Counter[str] = Counter()
         self._tools = frozenset(tools)
@@ -158,6 +167,9 @@ class AdapterMetrics(Collector):
         in_flight = GaugeMetricFamily("mcp_adapter_requests_in_flight", "Requests being answered.")
         in_flight.add_metric((), self._in_flight)
         yield from (requests, seconds, calls, in_flight)
+        yield GaugeMetricFamily(
+            "mcp_adapter_ready", "1 while authsvc serves this server.", value=float(self.ready)
+        )
         yield from self._of_connections()
         yield audited_calls("mcp_adapter_audit_calls", self.audited_calls)
         yield durations_by_operation(
@@ -253,7 +265,7 @@ class ObservedResolver:
         credentials: Sequence[CredentialRequest] | None = None,
     ) -> Resolution:
         """See ``CountingResolver``, as for all that follows."""
-        with self.timed("resolve"):
+        with self.timed(RESOLVE):
             return await self.resolver.resolve(
                 session_id,
                 token,
@@ -273,11 +285,11 @@ class ObservedResolver:
         rate_limits: Sequence[RateLimit] = (),
         credentials: Sequence[CredentialRequest] | None = None,
     ) -> Resolution:
-        with self.timed("create"):
+        with self.timed(CREATE):
             return await self.resolver.create(
                 token, resource=resource, rate_limits=rate_limits, credentials=credentials
             )
 
     async def revoke(self, session_id: str) -> None:
-        with self.timed("revoke"):
+        with self.timed(REVOKE):
             await self.resolver.revoke(session_id)

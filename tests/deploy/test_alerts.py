@@ -128,6 +128,12 @@ def requests(status: str, line: Line, instance: str = "m") -> dict[str, Line]:
 STORE_OUTAGE = 610.0
 """When an outage begins that ends 135 s later: between two scrapes."""
 
+
+def checks(reason: str, line: Line) -> dict[str, Line]:
+    labels = f'operation="ready",reason="{reason}"'
+    return {adapter("mcp_adapter_authsvc_failures_total", labels): line}
+
+
 SCENARIOS = [
     Scenario("nothing happens", {}),
     # Targets
@@ -547,6 +553,30 @@ SCENARIOS = [
         {"GatewayOpen": 720},
     ),
     # Adapters
+    Scenario(
+        "an adapter does not reach authsvc for 135 s",
+        {
+            adapter("mcp_adapter_ready"): gauge((610, 1), (135, 0), (1, 1)),
+            **checks("SERVICE_UNAVAILABLE", counter((610, 0), (135, 0.05))),
+            **checks("CALLER_NOT_ALLOWED", counter((1, 0))),
+        },
+        {"AdapterNotReady": 745},
+    ),
+    Scenario(
+        "an adapter's token is not known to authsvc any more",
+        {
+            adapter("mcp_adapter_ready"): gauge((610, 1), (1, 0)),
+            **checks("CALLER_NOT_ALLOWED", counter((610, 0), (900, 0.06))),
+        },
+        {"AdapterDenied": 780},
+    ),
+    Scenario(
+        "an adapter has the new token before the replicas have it",
+        {
+            adapter("mcp_adapter_ready"): gauge((610, 1), (20, 0), (1, 1)),
+            **checks("CALLER_NOT_ALLOWED", jumps((612, 1), (627, 1))),
+        },
+    ),
     Scenario(
         "an adapter answers 503 to one request each 20 s, the only ones",
         {
