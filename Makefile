@@ -32,7 +32,8 @@ run: $(READY) ## Run it all: authsvc, the adapter and a local S3. Ctrl-C ends it
 
 test: $(READY) ## Run the tests; without TESTS all of them, with their coverage.
 	@sh scripts/clients.sh $(VENV)
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(or $(TESTS),--cov --cov-report=)
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder \
+		$(or $(TESTS),--cov --cov-report=)
 
 test-all-pythons: $(READY) ## Run the tests on each Python that the machine has, 3.11 to 3.14.
 	@$(BIN)/python -m scripts.pythons $(TESTS)

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Compares the coverage of the last whole `make test` with its floors: coverage.sh BIN. Lines and
-# branches together; pyproject.toml has the floor of both packages, FULL has no line untested.
+# branches together; pyproject.toml has the floor of both packages, FULL has no line untested. What
+# tests/authsvc and tests/mcp_adapter run counts (tests/conftest.py).
 set -eu
 coverage="$1/coverage"
 FULL="authsvc/domain/* authsvc/resolver/* authsvc/tokens/* authsvc/access/* authsvc/audit/*

@@ -46,7 +46,7 @@ from tests.support.tokens import RESOURCE
 
 pytestmark = pytest.mark.anyio
 
-CALLERS = 100
+CALLERS = 40
 """For each of two frameworks, in each of two ways."""
 
 Way = Literal["with_request", "on_demand"]

@@ -1,4 +1,4 @@
-"""Two hundred callers at once who change clients, actors, tokens, sessions and replicas: whatever
+"""Eighty callers at once who change clients, actors, tokens, sessions and replicas: whatever
 is in an answer, was issued to the principal of that request's own token. The endpoints' own record
 says to whom, and how often."""
 
@@ -34,7 +34,7 @@ from tests.support.tokens import RESOURCE
 
 pytestmark = pytest.mark.anyio
 
-CALLERS = 200
+CALLERS = 80
 ROUNDS = 3
 STEPS = 3
 BETWEEN_ROUNDS_SECONDS = 100.0

@@ -1,4 +1,4 @@
-"""Two hundred callers at once, each of whom switches roles: nobody is taken for another."""
+"""Eighty callers at once, each of whom switches roles: nobody is taken for another."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.clock import Clock
 
 pytestmark = pytest.mark.anyio
 
-CALLERS = 200
+CALLERS = 80
 ROLES = ("reader", "analyst", "reader")
 
 
