@@ -13,13 +13,15 @@ from pathlib import Path
 import click
 import uvloop
 
+from authsvc.domain.errors import AuthError
 from chaos.program import ProgramError
 from chaos.valkey import ValkeyError
 from drills import report
 from drills.catalogue import DRILLS
 from drills.drill import Drill
+from drills.errors import DrillError
 from drills.report import Result
-from drills.stage import DrillError, Stage, staged
+from drills.stage import Stage, staged
 from drills.tally import Tally
 
 BEFORE_SECONDS = 1.5
@@ -76,7 +78,7 @@ def _stages(drills: Iterable[Drill], *, is_short: bool) -> Iterator[list[Drill]]
 
 
 async def _do(drills: list[Drill], folder: Path, *, is_short: bool) -> list[Result]:
-    here = folder / drills[0].name
+    here = folder / (drills[0].name if len(drills) == 1 else f"short-{drills[0].store}")
     shutil.rmtree(here, ignore_errors=True)
     start = time.monotonic()
     async with staged(here, drills[0].store, is_short=is_short) as stage:
@@ -92,7 +94,7 @@ async def _practised(drill: Drill, stage: Stage) -> Result:
     await stage.hold(BEFORE_SECONDS, short=0.5)
     try:
         await drill.steps(stage)
-    except (DrillError, ProgramError, ValkeyError) as error:
+    except (AuthError, DrillError, ProgramError, ValkeyError) as error:
         stage.missed.append(str(error))
     stage.step("after")
     await stage.hold(AFTER_SECONDS, short=0.5)

@@ -6,7 +6,11 @@ from drills.drill import Drill
 from drills.runbooks import (
     backup_restore,
     ca_rotation,
+    fortieth_server,
+    full_disk,
     hs256_rotation,
+    id_to_person,
+    lost_audit,
     mass_revocation,
     restart,
     scale,
@@ -19,10 +23,15 @@ DRILLS: tuple[Drill, ...] = (
     ca_rotation.DRILL,
     hs256_rotation.DRILL,
     backup_restore.DRILL,
+    id_to_person.DRILL,
+    lost_audit.DRILL,
     service_token_rotation.DRILL,
     valkey_password.DRILL,
     restart.DRILL,
     scale.DRILL,
+    fortieth_server.DRILL,
     store_outage.DRILL,
     mass_revocation.DRILL,
+    full_disk.DRILL,
 )
+"""Neighbours with the same store share an installation in the short form."""

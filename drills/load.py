@@ -14,6 +14,7 @@ from typing import Any
 import httpx2
 
 from chaos.identity import RESOURCE, Issuer, Token
+from drills.errors import DrillError
 from drills.tally import Call
 
 WORKERS = 16
@@ -111,13 +112,13 @@ class Load:
         """A client that has begun a session, not counted.
 
         Raises:
-            RuntimeError: it was rejected.
+            DrillError: it was rejected.
         """
         about = {"resource": resource} if resource else {}
         client = Client(subject, self._issuer.token(subject, **about))
         answer = await self._post(client, "initialize", _INITIALIZE, url=url)
         if answer.failure:
-            raise RuntimeError(f"a session cannot begin: {answer.failure}")
+            raise DrillError(f"a session cannot begin: {answer.failure}")
         client.session = answer.session
         return client
 

@@ -53,10 +53,10 @@ class Replica(Program):
         self.config.write_text(text, encoding="utf-8")
         return ("-m", "authsvc", "serve", "--config", str(self.config))
 
-    def security_events(self, kind: str) -> list[dict[str, Any]]:
-        """Events of a type in its audit file."""
+    def security_events(self, kind: str = "") -> list[dict[str, Any]]:
+        """Events in its audit file: of a type, or all."""
         lines = self.events.read_text(encoding="utf-8").splitlines()
-        return [event for event in map(json.loads, lines) if event.get("event_type") == kind]
+        return [event for event in map(json.loads, lines) if kind in ("", event.get("event_type"))]
 
 
 class Adapter(Program):
@@ -132,10 +132,12 @@ async def run_as_written(
     program, *arguments = shlex.split(command)
     for word, place in (places or {}).items():
         arguments = [argument.replace(word, str(place)) for argument in arguments]
-    module = {"authsvc": "authsvc", "mcp-adapter": "mcp_adapter"}[program]
+    if program != "python":
+        arguments = ["-m", program.replace("-", "_"), *arguments]
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        *("-m", module, *arguments, *more),
+        *arguments,
+        *more,
         stdout=PIPE,
         stderr=PIPE,
         env={**os.environ, "AUTHSVC_ADMIN_CONFIG": str(config)},

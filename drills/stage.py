@@ -14,8 +14,10 @@ from typing import Any, Literal
 import httpx2
 from prometheus_client.parser import text_string_to_metric_families
 
+from authsvc.client.replicas import LOOK_UP_SECONDS
 from chaos import valkey
 from chaos.valkey import Valkey
+from drills.errors import DrillError
 from drills.installation import Installation
 from drills.load import Load, http_client
 from drills.programs import Adapter, Ran, Replica, run_as_written
@@ -30,13 +32,12 @@ SHORT_REPLICAS = 2
 WAIT_SECONDS = 60.0
 """Within it what a drill waits for has happened, or the drill fails."""
 
+CONNECT_SECONDS = 2.0
+"""Within it a client is connected to a replica that it has found."""
+
 _POLL_SECONDS = 0.05
 
 StoreKind = Literal["valkey", "sqlite"]
-
-
-class DrillError(Exception):
-    """What a drill waited for has not happened."""
 
 
 @dataclass
@@ -132,11 +133,11 @@ class Stage:
             await asyncio.sleep(_POLL_SECONDS)
 
     async def run(
-        self, command: str, *more: str, places: Mapping[str, str | Path] | None = None
+        self, command: str, *more: str | Path, places: Mapping[str, str | Path] | None = None
     ) -> Ran:
         """Run a command as a page has it, as the operator; see ``run_as_written``."""
         return await run_as_written(
-            command, *more, config=self.installation.admin_config, places=places
+            command, *map(str, more), config=self.installation.admin_config, places=places
         )
 
     def valkey_cli(self, command: str) -> Any:  # noqa: ANN401 - as redis-py has them
@@ -169,11 +170,19 @@ class Stage:
         await replica.ended()
 
     async def roll(self) -> None:
-        """Replace the replicas one by one, as a rollout with maxUnavailable 1."""
+        """Replace the replicas one by one, as a rollout does."""
         for replica in self.replicas:
             await self.stop(replica)
             await self.start(replica)
-            await self.until(f"{replica.name} is ready", partial(self.is_ready, replica))
+            await self.settled(replica)
+
+    async def settled(self, replica: Replica) -> None:
+        """Wait until a replica is ready, and then until clients have found it.
+
+        That is what ``minReadySeconds`` of a rollout waits for.
+        """
+        await self.until(f"{replica.name} is ready", partial(self.is_ready, replica))
+        await asyncio.sleep(LOOK_UP_SECONDS + CONNECT_SECONDS)
 
     @property
     def programs(self) -> list[Replica | Adapter]:

@@ -10,31 +10,29 @@ from drills.stage import Stage
 
 async def steps(stage: Stage) -> None:
     installation = stage.installation
-    secrets, made = installation.secrets, installation.folder / "secrets.new"
-    old = (secrets / "ca.crt").read_bytes()
-    replace_file(installation.folder / "old-ca.crt", old)
+    authorities = installation.secrets / "ca.crt"
+    replace_file(stage.folder / "old-ca.crt", authorities.read_bytes())
 
-    stage.step("a new authority and new certificates are made aside")
-    await installation.make_secrets(made)
-    new = (made / "ca.crt").read_bytes()
-    stage.step("ca.crt has both authorities, everywhere")
-    replace_file(secrets / "ca.crt", old + new)
+    stage.step("--rotate-ca start; ca.crt has both authorities, everywhere")
+    ran = await stage.run("python deploy/make_secrets.py --rotate-ca start", installation.secrets)
+    stage.check(f"it is done: {ran.err.strip()}", ran.code == 0)
+    stage.check("ca.crt has two", authorities.read_text("ascii").count("BEGIN") == 2)
     installation.mount("operator")
     await stage.deliver()
     await _new_connections(stage)
-    stage.step("new certificates, a replica at a time")
-    for name in ("authsvc.crt", "authsvc.key"):
-        replace_file(secrets / name, (made / name).read_bytes())
+    stage.step("--rotate-ca issue; new certificates, a replica at a time")
+    ran = await stage.run("python deploy/make_secrets.py --rotate-ca issue", installation.secrets)
+    stage.check(f"it is done: {ran.err.strip()}", ran.code == 0)
     for replica in stage.replicas:
         await stage.deliver(replica)
         await _new_connections(stage)
-    stage.step("the old authority is out, everywhere")
-    replace_file(secrets / "ca.crt", new)
+    stage.step("--rotate-ca finish; the old authority is out, everywhere")
+    ran = await stage.run("python deploy/make_secrets.py --rotate-ca finish", installation.secrets)
+    stage.check(f"it is done: {ran.err.strip()}", ran.code == 0)
+    stage.check("ca.crt has one", authorities.read_text("ascii").count("BEGIN") == 1)
     installation.mount("operator")
     await stage.deliver()
     await _new_connections(stage)
-    for name in ("ca.crt", "ca.key"):
-        replace_file(secrets / name, (made / name).read_bytes())
     stage.step("every connection is made anew")
     await stage.hold(5, short=4)
     ran = await _health(stage, stage.replicas[0])

@@ -12,9 +12,10 @@ async def steps(stage: Stage) -> None:
     for replica in stage.replicas:
         stage.step(f"{replica.name} drains and ends")
         await stage.stop(replica)
-        stage.step(f"{replica.name} starts, and is ready")
+        stage.step(f"{replica.name} starts, serves, and is found")
         await stage.start(replica)
         await stage.until(f"{replica.name} serves", partial(stage.serves, replica))
+        await stage.settled(replica)
 
 
 DRILL = Drill(
