@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from authsvc.admin.checks import check_filter, invalid
 from authsvc.admin.page_tokens import cursor_in, page_token_of
+from authsvc.admin.revoked_tokens import with_revoked_tokens
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.events import RecordFilter
 from authsvc.domain.record import PRINCIPAL_SESSION_PREFIX, Record, check_session_id
@@ -45,7 +46,7 @@ class SessionListing:
         self._clock = clock
 
     async def get(self, session_id: str) -> Record:
-        """One session. It may be revoked, or a principal session.
+        """One session, with its revoked tokens marked. It may be revoked, or a principal session.
 
         Raises:
             AuthError: SESSION_NOT_FOUND, STORE_UNAVAILABLE.
@@ -57,10 +58,11 @@ class SessionListing:
         record = await self._store.get(session_id)
         if record is None or record.expire_time <= self._clock():
             raise AuthError(Reason.SESSION_NOT_FOUND)
-        return record
+        (marked,) = await with_revoked_tokens([record], self._store)
+        return marked
 
     async def page(self, which: RecordFilter, *, size: int = 0, page_token: str = "") -> Listing:
-        """Sessions, newest first, without those that have expired.
+        """Sessions, newest first, without those that have expired; revoked tokens are marked.
 
         Args:
             which: the sessions to list.
@@ -87,4 +89,5 @@ class SessionListing:
             cursor = page.next
             if not cursor or len(found) == wanted:
                 break
+        found = await with_revoked_tokens(found, self._store)
         return Listing(found, page_token_of(cursor, which) if cursor else "")

@@ -148,7 +148,8 @@ class AdminClient:
         await self._channels.close()
 
     async def get(self, session_id: str) -> Record:
-        """One session. Its grants come without their digests, which never leave authsvc.
+        """One session. Its grants come without their digests, which never leave authsvc, and with
+        ``token_revoked``.
 
         Raises:
             AuthError: SESSION_NOT_FOUND.

@@ -9,7 +9,7 @@ from starlette.responses import HTMLResponse, Response
 
 from authsvc.console.feed import Feed
 from authsvc.console.logins import Login
-from authsvc.domain.events import EventType, revoked_since
+from authsvc.domain.events import EventType, revoked_since, state_of
 from authsvc.domain.service_status import IssuerState
 
 
@@ -47,6 +47,7 @@ class Renderer:
             EventType=EventType,
             IssuerState=IssuerState,
             revoked_since=revoked_since,
+            state_of=state_of,
             **values,
         )
         return HTMLResponse(page, status_code)

@@ -71,6 +71,27 @@ def revoked_since(record: Record) -> float | None:
     return None if is_used else since
 
 
+class RecordState(Enum):
+    """The state of a session, as operators see it. Values are what they read."""
+
+    REVOKED = "revoked"
+    TOKENS_REVOKED = "tokens revoked"
+    AUTHENTICATED = "authenticated"
+    UNAUTHENTICATED = "unauthenticated"
+
+
+def state_of(record: Record) -> RecordState:
+    """The state of a session.
+
+    TOKENS_REVOKED: each of its tokens is revoked, and it goes on with a token that is issued later.
+    """
+    if revoked_since(record) is not None:
+        return RecordState.REVOKED
+    if record.grants and all(grant.token_revoked for grant in record.grants.values()):
+        return RecordState.TOKENS_REVOKED
+    return RecordState.AUTHENTICATED if record.authenticated else RecordState.UNAUTHENTICATED
+
+
 @dataclass(frozen=True, slots=True)
 class RecordFilter:
     """Which records: each attribute that is set has to match, exactly but for the prefix.

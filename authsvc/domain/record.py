@@ -52,6 +52,8 @@ class Grant:
         token_id: claim ``jti``; empty when absent.
         client_id: claim ``client_id`` or ``azp``; empty when absent.
         provider_session: the ``session_digest`` of claim ``sid``; empty when absent.
+        token_revoked: whether a not-before revokes the token. Set in what operators are shown
+            alone: no store keeps it, and no decision reads it.
     """
 
     digest: bytes = field(repr=False)
@@ -60,6 +62,7 @@ class Grant:
     token_id: str = ""
     client_id: str = ""
     provider_session: str = ""
+    token_revoked: bool = field(default=False, kw_only=True)
 
     def memory_bytes(self) -> int:
         """Bytes that it takes in memory: an estimate for caches."""

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from authsvc.domain.provider_session import NO_PROVIDER_SESSION
+from authsvc.domain.record import Grant, Record
 from authsvc.domain.tokens import VerifiedToken
 
 NotBeforeKey = tuple[str, str, str, str]
@@ -55,21 +56,25 @@ class NotBefore:
 def not_before_keys(token: VerifiedToken) -> list[NotBeforeKey]:
     """The keys of the not-befores that may revoke a token."""
     who = token.principal
-    keys = [EVERYONE, (who.issuer, who.subject, "", ""), provider_session_key(token)]
-    if token.token_id:
-        keys.append((who.issuer, "", token.token_id, ""))
+    return _keys(who.issuer, who.subject, token.token_id, token.provider_session)
+
+
+def grant_keys(record: Record, grant: Grant) -> list[NotBeforeKey]:
+    """As ``not_before_keys``, for a token by what its session's record keeps of it."""
+    return _keys(record.issuer, record.subject, grant.token_id, grant.provider_session)
+
+
+def _keys(issuer: str, subject: str, token_id: str, provider_session: str) -> list[NotBeforeKey]:
+    of_session = (
+        (issuer, "", "", provider_session)
+        if provider_session
+        # A token without ``sid`` may be of any session of its subject.
+        else (issuer, subject, "", NO_PROVIDER_SESSION)
+    )
+    keys = [EVERYONE, (issuer, subject, "", ""), of_session]
+    if token_id:
+        keys.append((issuer, "", token_id, ""))
     return keys
-
-
-def provider_session_key(token: VerifiedToken) -> NotBeforeKey:
-    """The key of the not-before that a sign-out at the provider sets for a token.
-
-    A token without ``sid`` may be of any session of its subject.
-    """
-    who = token.principal
-    if token.provider_session:
-        return who.issuer, "", "", token.provider_session
-    return who.issuer, who.subject, "", NO_PROVIDER_SESSION
 
 
 class NotBefores:
@@ -94,10 +99,17 @@ class NotBefores:
             return True
         if not self._by_key:
             return False
+        return self._reject(not_before_keys(token), token.issue_time)
+
+    def reject_grant(self, record: Record, grant: Grant) -> bool:
+        """As ``reject``, for a token by what its session's record keeps of it."""
+        return self._reject(grant_keys(record, grant), grant.issue_time)
+
+    def _reject(self, keys: list[NotBeforeKey], issue_time: float) -> bool:
         # Each request asks, so it is not `any` of a generator.
-        for key in not_before_keys(token)[1:]:
+        for key in keys:
             its = self._by_key.get(key)
-            if its is not None and token.issue_time <= its.time:
+            if its is not None and issue_time <= its.time:
                 return True
         return False
 

@@ -1181,6 +1181,8 @@ class SessionRecord(_message.Message):
         token_revoked: _builtins.bool
         """Whether the token has been revoked, alone or with others. Requests with it
         are TOKEN_REVOKED. The session goes on with a token that is issued later.
+        Not set in the events of WatchSessions: one of the type TOKENS_REVOKED says
+        what was revoked.
         """
         @_builtins.property
         def issue_time(self) -> _timestamp_pb2.Timestamp:

@@ -61,6 +61,7 @@ def record_message(record: Record) -> pb.SessionRecord:
                 expire_time=timestamp(grant.expire_time),
                 client_id=grant.client_id,
                 provider_session=grant.provider_session,
+                token_revoked=grant.token_revoked,
             )
             for resource, grant in record.grants.items()
         ],
@@ -89,6 +90,7 @@ def record_of(message: pb.SessionRecord) -> Record:
                     grant.token_id,
                     grant.client_id,
                     grant.provider_session,
+                    token_revoked=grant.token_revoked,
                 )
                 for grant in message.grants
             }

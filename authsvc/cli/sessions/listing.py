@@ -12,7 +12,7 @@ from authsvc.cli.output import as_json_option, print_json, print_line, print_tab
 from authsvc.cli.sessions import records
 from authsvc.cli.sessions.issuers import remark_on_issuer
 from authsvc.cli.sessions.options import filter_options, full_ids_option
-from authsvc.domain.events import RecordFilter
+from authsvc.domain.events import RecordFilter, RecordState, state_of
 from authsvc.domain.record import Record
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ COUNTED = 1_000
 
 @click.command("list", epilog="Example: authsvc sessions list --subject ada --json")
 @admin_options
-@filter_options("authenticated", "unauthenticated", "revoked")
+@filter_options(*RecordState)
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True)
 @click.option("--all", "everything", is_flag=True, help="List all, without a limit.")
 @full_ids_option
@@ -32,7 +32,7 @@ COUNTED = 1_000
 def list_sessions(
     connection: Connection,
     which: RecordFilter,
-    state: str | None,
+    state: RecordState | None,
     limit: int,
     everything: bool,
     full_ids: bool,
@@ -40,14 +40,15 @@ def list_sessions(
 ) -> None:
     """List sessions, newest first, with the number that the limit leaves out.
 
-    A session that was revoked is in the state `revoked`, whether it was authenticated or not.
+    A session that was revoked is in the state `revoked`, whether it was authenticated or not. One
+    whose tokens are all revoked is in the state `tokens-revoked`, until it has a later token.
     """
 
     async def fetch(client: AdminClient) -> tuple[list[Record], int]:
         found: list[Record] = []
         remaining = 0
         async for record in client.list(which):
-            if state is not None and records.state_of(record) != state:
+            if state is not None and state_of(record) is not state:
                 continue
             if everything or len(found) < limit:
                 found.append(record)

@@ -9,20 +9,23 @@ from typing import Any
 import click
 
 from authsvc.cli.failing import Failure
-from authsvc.domain.events import MIN_PREFIX_LENGTH, RecordFilter
+from authsvc.cli.sessions.records import state_option
+from authsvc.domain.events import MIN_PREFIX_LENGTH, RecordFilter, RecordState
 
 full_ids_option = click.option(
     "--full-ids", is_flag=True, help="Print whole session ids, not truncated as in logs."
 )
 
 
-def filter_options(*states: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def filter_options(*states: RecordState) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command the options of a filter; it gets ``which``, a ``RecordFilter``, and ``state``.
 
     Args:
-        states: what ``--state`` may be. ``which`` covers the state but for ``revoked``, which no
-            filter of the service has.
+        states: what ``--state`` may be. ``which`` covers whether sessions are authenticated; the
+            rest of the state is in no filter of the service.
     """
+
+    by_name = {state_option(state): state for state in states}
 
     def decorated(command: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(command)
@@ -34,11 +37,15 @@ def filter_options(*states: str) -> Callable[[Callable[..., None]], Callable[...
             state: str | None,
             **given: Any,  # noqa: ANN401 - whatever other options the command has
         ) -> None:
-            authenticated = _AUTHENTICATED.get(state)
+            wanted = by_name[state] if state is not None else None
             which = RecordFilter(
-                issuer, subject, authenticated, resource, _prefix_of(session) if session else ""
+                issuer,
+                subject,
+                _AUTHENTICATED.get(wanted),
+                resource,
+                _prefix_of(session) if session else "",
             )
-            command(which=which, state=state, **given)
+            command(which=which, state=wanted, **given)
 
         options = (
             click.option("--issuer", default="", help="Only sessions of this issuer."),
@@ -51,7 +58,9 @@ def filter_options(*states: str) -> Callable[[Callable[..., None]], Callable[...
                 default="",
                 help="Only sessions whose id begins so; truncated as in logs, or six characters.",
             ),
-            click.option("--state", type=click.Choice(states), help="Only sessions in this state."),
+            click.option(
+                "--state", type=click.Choice(list(by_name)), help="Only sessions in this state."
+            ),
         )
         for option in reversed(options):
             filtered = option(filtered)
@@ -72,4 +81,8 @@ def _prefix_of(session: str) -> str:
     return prefix
 
 
-_AUTHENTICATED: dict[str | None, bool] = {"authenticated": True, "unauthenticated": False}
+_AUTHENTICATED: dict[RecordState | None, bool] = {
+    RecordState.AUTHENTICATED: True,
+    RecordState.TOKENS_REVOKED: True,
+    RecordState.UNAUTHENTICATED: False,
+}

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from authsvc.common.times import relative, rfc3339
-from authsvc.domain.events import SessionEvent
+from authsvc.domain.events import RecordState, SessionEvent, state_of
 from authsvc.domain.provider_session import NO_PROVIDER_SESSION, shown_digest
-from authsvc.domain.record import Record
+from authsvc.domain.record import Grant, Record
 from authsvc.domain.resolution import shown
 from authsvc.domain.revocation import NotBefore
 
 HEADERS = ("SESSION", "STATE", "SUBJECT", "ISSUER", "RESOURCES", "LAST SEEN", "EXPIRES")
 
 
-def state_of(record: Record) -> str:
-    """The state of a session, in one word."""
-    if record.revoke_time is not None:
-        return "revoked"
-    return "authenticated" if record.authenticated else "unauthenticated"
+def state_option(state: RecordState) -> str:
+    """A state in JSON and as ``--state`` takes it: one word."""
+    return state.value.replace(" ", "-")
 
 
 def row(record: Record, now: float, *, full_id: bool) -> list[str]:
@@ -27,7 +25,7 @@ def row(record: Record, now: float, *, full_id: bool) -> list[str]:
     """
     return [
         record.id if full_id else shown(record.id),
-        state_of(record),
+        state_of(record).value,
         record.subject or "-",
         record.issuer or "-",
         " ".join(record.grants) or "-",
@@ -38,9 +36,19 @@ def row(record: Record, now: float, *, full_id: bool) -> list[str]:
 
 def document(record: Record) -> dict[str, object]:
     """A session as JSON, with its whole id."""
+    found = _recorded(record)
+    found["grants"] = [
+        {**_grant(resource, grant), "token_revoked": grant.token_revoked}
+        for resource, grant in record.grants.items()
+    ]
+    return found
+
+
+def _recorded(record: Record) -> dict[str, object]:
+    """As ``document``, without what only the not-befores in force say: for events."""
     return {
         "id": record.id,
-        "state": state_of(record),
+        "state": state_option(state_of(record)),
         "issuer": record.issuer,
         "subject": record.subject,
         "revision": record.revision,
@@ -48,17 +56,18 @@ def document(record: Record) -> dict[str, object]:
         "last_seen_time": rfc3339(record.last_seen_time),
         "expire_time": rfc3339(record.expire_time),
         "revoke_time": None if record.revoke_time is None else rfc3339(record.revoke_time),
-        "grants": [
-            {
-                "resource": resource,
-                "client_id": grant.client_id,
-                "token_id": grant.token_id,
-                "issue_time": rfc3339(grant.issue_time),
-                "expire_time": rfc3339(grant.expire_time),
-                "provider_session": grant.provider_session,
-            }
-            for resource, grant in record.grants.items()
-        ],
+        "grants": [_grant(resource, grant) for resource, grant in record.grants.items()],
+    }
+
+
+def _grant(resource: str, grant: Grant) -> dict[str, object]:
+    return {
+        "resource": resource,
+        "client_id": grant.client_id,
+        "token_id": grant.token_id,
+        "issue_time": rfc3339(grant.issue_time),
+        "expire_time": rfc3339(grant.expire_time),
+        "provider_session": grant.provider_session,
     }
 
 
@@ -68,7 +77,7 @@ def event_document(event: SessionEvent, resume_token: str) -> dict[str, object]:
     return {
         "time": rfc3339(event.time),
         "type": event.type.name,
-        "session": None if event.record is None else document(event.record),
+        "session": None if event.record is None else _recorded(event.record),
         "revocation": None
         if not_before is None
         else {

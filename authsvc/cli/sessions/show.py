@@ -11,6 +11,7 @@ from authsvc.cli.output import as_json_option, moment, print_fields, print_json
 from authsvc.cli.sessions import records
 from authsvc.cli.sessions.ids import SessionIdCommand
 from authsvc.cli.sessions.lookup import session_of
+from authsvc.domain.events import state_of
 
 
 @click.command("show", cls=SessionIdCommand, epilog="Example: authsvc sessions show 4fZk0Qe1")
@@ -31,7 +32,7 @@ def show_session(connection: Connection, session_id: str, as_json: bool) -> None
     print_fields(
         [
             ("session", record.id),
-            ("state", records.state_of(record)),
+            ("state", state_of(record).value),
             ("subject", record.subject or "-"),
             ("issuer", record.issuer or "-"),
             ("revision", str(record.revision)),
@@ -45,6 +46,7 @@ def show_session(connection: Connection, session_id: str, as_json: bool) -> None
         print_fields(
             [
                 ("resource", resource),
+                ("token", "revoked" if grant.token_revoked else "not revoked"),
                 ("client", grant.client_id or "-"),
                 ("token id", grant.token_id or "-"),
                 ("issued", moment(grant.issue_time, now)),

@@ -13,7 +13,7 @@ from authsvc.cli.output import as_json_option, print_line
 from authsvc.cli.sessions import records
 from authsvc.cli.sessions.issuers import remark_on_issuer
 from authsvc.cli.sessions.options import filter_options, full_ids_option
-from authsvc.domain.events import RecordFilter
+from authsvc.domain.events import RecordFilter, RecordState
 
 if TYPE_CHECKING:
     from authsvc.client import AdminClient
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @click.command("watch", epilog="Example: authsvc sessions watch --subject ada --json")
 @admin_options
-@filter_options("authenticated", "unauthenticated")
+@filter_options(RecordState.AUTHENTICATED, RecordState.UNAUTHENTICATED)
 @click.option(
     "--resume-token", default="", help="Resume after the event with this token; default: from now."
 )
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 def watch(
     connection: Connection,
     which: RecordFilter,
-    state: str | None,
+    state: RecordState | None,
     resume_token: str,
     count: int | None,
     full_ids: bool,

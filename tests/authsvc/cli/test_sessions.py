@@ -201,6 +201,43 @@ async def test_revoke_asks_and_ends_what_was_named(
     assert str(await operator.site.refusal("another-of-ada", later)) == "Reason.TOKEN_REVOKED"
 
 
+async def test_after_a_mass_revocation_sessions_say_what_happened(
+    operator: Operator, idp: IdentityProvider, clock: Clock
+) -> None:
+    names = ["session-of-ada", "session-of-bob", "session-of-cy"]
+    for name in names:
+        await operator.site.resolve(name, idp.token(name.removeprefix("session-of-")))
+    await operator.site.resolve("anonymous-one")
+    clock.advance(1)
+    await operator.sessions("revoke", "--everyone", "--yes")
+
+    async def marked() -> list[str]:
+        ran = await operator.sessions("list", "--state", "tokens-revoked", "--json")
+        assert {it["state"] for it in ran.json()["sessions"]} <= {"tokens-revoked"}
+        return sorted(it["id"] for it in ran.json()["sessions"])
+
+    assert await marked() == names
+    table = (await operator.sessions("list")).out
+    assert table.count("  tokens revoked  ") == 3
+    assert table.count("  unauthenticated  ") == 1
+    others = await operator.sessions("list", "--state", "authenticated", "--json")
+    assert others.json()["sessions"] == []
+    show = await operator.sessions("show", "session-of-ada")
+    assert "state      tokens revoked\n" in show.out
+    assert "token     revoked\n" in show.out
+    clock.advance(1)
+    await operator.site.resolve("session-of-ada", idp.token("ada"))
+    assert await marked() == names[1:]
+    again = await operator.sessions("show", "session-of-ada")
+    assert "token     not revoked\n" in again.out
+    for name, revoked in (("session-of-ada", False), ("session-of-bob", True)):
+        (grant,) = (await operator.sessions("show", name, "--json")).json()["grants"]
+        assert grant["token_revoked"] is revoked
+    # An event says what its record held: what is in force now is no part of it.
+    (line, *_) = await _lines(operator, "watch", "--resume-token", "0", "--count", "4", "--json")
+    assert "token_revoked" not in json.loads(line)["session"]["grants"][0]
+
+
 async def test_revoke_ends_a_session_of_the_provider(
     operator: Operator, idp: IdentityProvider
 ) -> None:

@@ -345,8 +345,9 @@ async def test_a_session_is_shown_with_its_history(
         assert await office.site.refusal("s", idp.token("mallory")) is not None
         await office.site.operator.revoke_subject(ISSUER, "alice")
         await office.site.operator.revoke_token(ISSUER, "another")
-        text = await until(page, "tokens revoked")
-        told = re.findall(r'<td class="tight"><span class="state \w+">([\w -]+)</span>', text)
+        text = await until(page, '<td class="tight"><span class="state revoked">tokens revoked')
+        history = text[text.index('id="history"') :]
+        told = re.findall(r'<td class="tight"><span class="state \w+">([\w -]+)</span>', history)
         assert told == [
             "tokens revoked",
             "subject mismatch",
@@ -358,6 +359,28 @@ async def test_a_session_is_shown_with_its_history(
         assert "second" in text
         assert "bob" not in text
         assert not any(part in text for part in token.split("."))
+
+
+async def test_sessions_whose_tokens_are_revoked_are_marked(
+    office: Office, idp: IdentityProvider
+) -> None:
+    mark = re.compile(r'<span class="state revoked">(tokens revoked|revoked)</span>')
+    for name in ("alice", "bob", "carol"):
+        await office.site.resolve(f"session-{name}", idp.token(name))
+    async with office.operator() as operator:
+
+        async def marks(path: str) -> list[str]:
+            return mark.findall((await operator.get(path)).text)
+
+        assert await marks("/sessions") == []
+        await office.site.operator.revoke_everyone()
+        for path in ("/sessions", "/session?id=session"):
+            assert await marks(path) == ["tokens revoked"] * 3
+        assert (await marks("/session?id=session-bob"))[:2] == ["tokens revoked", "revoked"]
+        office.clock.advance(1)
+        await office.site.resolve("session-bob", idp.token("bob"))
+        await office.site.server.revoke("session-carol")
+        assert sorted(await marks("/sessions")) == ["revoked", "tokens revoked"]
 
 
 async def test_an_unknown_session(office: Office) -> None:

@@ -7,8 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authsvc.domain.provider_session import NO_PROVIDER_SESSION, session_digest
+from authsvc.domain.record import Record
 from authsvc.domain.resolution import Principal
-from authsvc.domain.revocation import END_OF_TIME, EVERYONE, NotBefore, NotBefores, not_before_keys
+from authsvc.domain.revocation import (
+    END_OF_TIME,
+    EVERYONE,
+    NotBefore,
+    NotBefores,
+    grant_keys,
+    not_before_keys,
+)
 from authsvc.domain.tokens import VerifiedToken
 
 
@@ -204,3 +212,8 @@ def test_a_token_is_rejected_by_each_not_before_with_its_key(
     # The not-befores with the token's own keys are enough for the same verdict.
     keys = not_before_keys(presented)
     assert in_force(*(it for it in not_befores if it.key in keys)).reject(presented) is expected
+    # As well as by what a record keeps of the token.
+    grant = presented.grant()
+    record = Record("s", 1, 0.0, 0.0, 1.0, who.issuer, who.subject, {"r": grant})
+    assert in_force(*not_befores).reject_grant(record, grant) is expected
+    assert grant_keys(record, grant) == keys

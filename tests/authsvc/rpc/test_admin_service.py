@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -21,7 +22,7 @@ from authsvc.admin.checks import MAX_TEXT_LENGTH
 from authsvc.admin.watches import MAX_WATCHERS
 from authsvc.client import AuthClient, ClientTls
 from authsvc.domain.errors import Reason
-from authsvc.domain.events import EventType, RecordFilter
+from authsvc.domain.events import EventType, RecordFilter, state_of
 from authsvc.domain.record import Record
 from authsvc.domain.resolution import Outcome
 from authsvc.domain.revocation import END_OF_TIME
@@ -243,7 +244,8 @@ async def test_a_revoked_token_is_rejected_everywhere(
         why = await reason(site.server.create(token, resource=RESOURCE))
         assert why is Reason.TOKEN_REVOKED
     # A rejected token changes no session, and other subjects are not affected.
-    assert await site.operator.get("s") == before
+    marked = {name: replace(it, token_revoked=True) for name, it in before.grants.items()}
+    assert await site.operator.get("s") == replace(before, grants=marked)
     assert await reason(site.operator.get("another")) is Reason.SESSION_NOT_FOUND
     assert (await site.resolve("bobs", bobs)).outcome is Outcome.REUSED
 
@@ -253,6 +255,40 @@ async def test_a_revoked_token_is_rejected_everywhere(
     assert (await site.resolve("", fresh)).outcome is Outcome.REAUTHENTICATED
     assert await site.refusal("s", stolen) is Reason.TOKEN_REVOKED
     assert (await site.resolve("s", fresh)).outcome is Outcome.REUSED
+
+
+async def test_sessions_say_whose_tokens_were_revoked_until_they_have_a_later_one(
+    site: Site, idp: IdentityProvider, clock: Clock
+) -> None:
+    names = ("alice", "bob", "carol")
+    for name in names:
+        await site.resolve(name, idp.token(name))
+    await site.resolve("bob", idp.token("bob", aud=OTHER_RESOURCE, jti="j2"),
+                       resource=OTHER_RESOURCE)  # fmt: skip
+
+    async def states() -> list[str]:
+        found = {it.id: state_of(it) async for it in site.operator.list()}
+        for name in names:
+            assert state_of(await site.operator.get(name)) is found[name]
+        return [found[name].value for name in names]
+
+    assert await states() == ["authenticated"] * 3
+    await site.operator.revoke_token(ISSUER, "j2")
+    bobs = (await site.operator.get("bob")).grants
+    assert {name: it.token_revoked for name, it in bobs.items()} == {
+        RESOURCE: False,
+        OTHER_RESOURCE: True,
+    }
+    await site.operator.revoke_subject(ISSUER, "alice")
+    assert await states() == ["tokens revoked", "authenticated", "authenticated"]
+    await site.operator.revoke_everyone()
+    assert await states() == ["tokens revoked"] * 3
+    clock.advance(1)
+    await site.resolve("alice", idp.token("alice"))
+    await site.resolve("bob", idp.token("bob"))
+    assert await states() == ["authenticated", "authenticated", "tokens revoked"]
+    await site.server.revoke("carol")
+    assert await states() == ["authenticated", "authenticated", "revoked"]
 
 
 async def test_one_token_is_revoked_by_its_id(

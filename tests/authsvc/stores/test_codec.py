@@ -35,6 +35,13 @@ def test_a_record_is_read_as_it_was_written(grant: Grant) -> None:
     assert record_of(tuple(row_of(record))) == record
 
 
+def test_whether_a_token_is_revoked_is_not_kept() -> None:
+    marked = replace(RECORD, grants={"https://mcp.example/mcp": replace(GRANT, token_revoked=True)})
+    assert encode_record(marked) == encode_record(RECORD)
+    assert encode_value(marked) == encode_value(RECORD)
+    assert tuple(row_of(marked)) == tuple(row_of(RECORD))
+
+
 def test_what_was_written_before_provider_sessions_is_read() -> None:
     text = (
         '{"format":1,"grants":{"https://mcp.example/mcp":'
