@@ -244,7 +244,11 @@ BOUNDED = {
     },
     "authsvc/rpc/open_calls.py": {"OpenCalls._by_peer": "connections with calls in flight"},
     "authsvc/rpc/request_reader.py": {"RequestReader._waiting": "max_unauthenticated_calls"},
-    "authsvc/server/workers.py": {"_Supervisor._processes": CONFIGURATION},
+    "authsvc/server/workers.py": {
+        "_Supervisor._processes": CONFIGURATION,
+        "_Supervisor._serving": CONFIGURATION,
+    },
+    "authsvc/net/certificate_files.py": {"CertificateFiles._logged": CONFIGURATION},
     "mcp_adapter/transport/cancellation.py": {"InFlight._scopes": "requests in flight"},
     "mcp_adapter/server/config.py": {"Settings.implied_scopes": CONFIGURATION},
     "mcp_adapter/server/telemetry.py": {

@@ -57,6 +57,8 @@ def core_limits(pid: int) -> list[str]:
 
 
 def ended(process: Process) -> None:
+    process.kill(signal.SIGHUP)
+    process.wait_for("reload requested: certificates", TIMEOUT_SECONDS)
     process.kill(signal.SIGTERM)
     assert process.wait(TIMEOUT_SECONDS) == 0
 

@@ -37,6 +37,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def stopped(process: Process) -> None:
+    process.kill(signal.SIGHUP)
+    process.wait_for("reload requested: certificates", TIMEOUT_SECONDS)
     process.kill(signal.SIGTERM)
     assert process.wait(TIMEOUT_SECONDS) == 0
     assert NOTICE in process.output

@@ -40,6 +40,11 @@ class AuthsvcAddress(Table):
         if (self.certificate_file is None) != (self.key_file is None):
             yield Fault("certificate_file and key_file go together")
 
+    def certificate_files(self, ca_file: Path | None) -> dict[str, Path | None]:
+        """The files of certificates of ``tls``, by setting."""
+        files = {"ca_file": ca_file, "certificate_file": self.certificate_file}
+        return {f"authsvc.{name}": path for name, path in files.items()}
+
     def tls(self, ca_file: Path) -> ClientTls:
         """How to authenticate authsvc, and this program to it.
 

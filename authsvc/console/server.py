@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-import ssl
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
 
 import uvicorn
 
 from authsvc.client import AdminClient
 from authsvc.common.file_faults import file_fault
+from authsvc.common.hangup import read_files_again, reloading
 from authsvc.common.settings import ConfigError
 from authsvc.console.app import build_app
 from authsvc.console.config import AuthsvcSettings, ConsoleSettings, TlsSettings
@@ -21,6 +23,8 @@ from authsvc.console.operators import OperatorsFile
 from authsvc.http_server.embedded import EmbeddedServer
 from authsvc.http_server.listening import listening_socket
 from authsvc.http_server.settings import HttpLimits
+from authsvc.net.certificate_files import CertificateFiles
+from authsvc.net.served_context import ServedContext
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +36,7 @@ GRACE_SECONDS = 5
 
 
 async def serve(settings: ConsoleSettings) -> None:
-    """Serve until SIGTERM or SIGINT, then finish what is in flight.
+    """Serve until SIGTERM or SIGINT, then finish what is in flight. SIGHUP has files read again.
 
     Raises:
         ConfigError: the address cannot be listened on, or a configured file cannot be used.
@@ -40,9 +44,20 @@ async def serve(settings: ConsoleSettings) -> None:
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    certificates = CertificateFiles(_certificate_files(settings))
     async with running(settings):
-        await stop.wait()
+        checks = asyncio.create_task(certificates.run(), name="check certificates")
+        try:
+            with reloading(partial(_reload, certificates)):
+                await stop.wait()
+        finally:
+            checks.cancel()
         log.info("stopping")
+
+
+def _reload(certificates: CertificateFiles) -> None:
+    read_files_again()
+    certificates.report()
 
 
 @asynccontextmanager
@@ -70,7 +85,7 @@ async def running(
                 settings, client=client, operators=operators, origins=origins, clock=clock
             )
             limits = HttpLimits(settings.connections, settings.keep_alive_seconds, MAX_HEADER_BYTES)
-            server = EmbeddedServer(_uvicorn(settings, app), limits)
+            server = EmbeddedServer(_uvicorn(app), limits, tls=_served_context(settings.tls))
             serving = asyncio.create_task(server.serve([listener]), name="serve the console")
             try:
                 await server.is_ready(serving)
@@ -82,23 +97,36 @@ async def running(
                 await serving
 
 
-def _check_readable(tls: TlsSettings) -> None:
-    """
+def _certificate_files(settings: ConsoleSettings) -> dict[str, Path | None]:
+    tls, authsvc = settings.tls, settings.authsvc
+    return {
+        "tls.certificate_file": tls.certificate_file if tls is not None else None,
+        **authsvc.certificate_files(authsvc.ca_file),
+    }
+
+
+def _served_context(tls: TlsSettings | None) -> ServedContext | None:
+    """The console's own certificate, which follows its files; None for HTTP.
+
     Raises:
-        ConfigError: a file cannot be read. ssl names none.
+        ConfigError: a file cannot be used.
     """
+    if tls is None:
+        return None
+    # ssl names no file.
     for name, path in (("certificate_file", tls.certificate_file), ("key_file", tls.key_file)):
         try:
             path.read_bytes()
         except OSError as error:
             raise ConfigError(f"tls.{name}: {file_fault(path, error)}") from None
+    try:
+        return ServedContext(tls.certificate_file, tls.key_file)
+    except OSError as error:
+        raise ConfigError(f"tls: {error}") from None
 
 
-def _uvicorn(settings: ConsoleSettings, app: object) -> uvicorn.Config:
-    tls = settings.tls
-    if tls is not None:
-        _check_readable(tls)
-    config = uvicorn.Config(
+def _uvicorn(app: object) -> uvicorn.Config:
+    return uvicorn.Config(
         app,  # type: ignore[arg-type] # an ASGI app, which uvicorn spells in its own types
         log_config=None,
         log_level="warning",
@@ -109,14 +137,7 @@ def _uvicorn(settings: ConsoleSettings, app: object) -> uvicorn.Config:
         ws="none",
         lifespan="on",
         timeout_graceful_shutdown=GRACE_SECONDS,
-        ssl_certfile=tls.certificate_file if tls else None,
-        ssl_keyfile=tls.key_file if tls else None,
     )
-    try:
-        config.load()
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"tls: {error}") from None
-    return config
 
 
 def _operators(settings: ConsoleSettings) -> OperatorsFile:

@@ -13,6 +13,18 @@ from typing import Generic, TypeVar
 WATCH_INTERVAL_SECONDS = 0.5
 """How often a file's metadata is read at most, and how late a change is noticed at most."""
 
+
+class _Reloads:
+    """How often all files have been asked for again."""
+
+    count = 0
+
+
+def read_all_again() -> None:
+    """Have the owner of each file read it at its next use, whether it has changed or not."""
+    _Reloads.count += 1
+
+
 _Stamp = tuple[int, int, int, int]
 
 EntryT = TypeVar("EntryT")
@@ -32,6 +44,7 @@ class WatchedFile:
         self._read = self._seen = self._stamps()
         self._checked = float("-inf")
         self._is_pending = False
+        self._reloads = _Reloads.count
 
     def changed(self, now: float) -> bool:
         """Whether to read the files again, as of ``WATCH_INTERVAL_SECONDS`` ago at most.
@@ -39,7 +52,8 @@ class WatchedFile:
         Args:
             now: seconds, of any origin, but always of the same one.
         """
-        if 0.0 <= now - self._checked < WATCH_INTERVAL_SECONDS:
+        is_recent = 0.0 <= now - self._checked < WATCH_INTERVAL_SECONDS
+        if is_recent and self._reloads == _Reloads.count:
             return False
         self._checked = now
         return self.changed_now()
@@ -49,7 +63,9 @@ class WatchedFile:
         self._seen = self._stamps()
         # A change that could not be used stays one, also where the old file has come back since:
         # part of what was read in between may be in use.
-        self._is_pending = self._is_pending or self._seen != self._read
+        is_requested = self._reloads != _Reloads.count
+        self._reloads = _Reloads.count
+        self._is_pending = self._is_pending or is_requested or self._seen != self._read
         return self._is_pending
 
     def mark_read(self) -> None:

@@ -21,10 +21,12 @@ from authsvc.common.file_faults import file_fault
 from authsvc.common.settings import ConfigError
 from authsvc.credentials import CredentialBroker
 from authsvc.credentials.routing import CredentialRouter
+from authsvc.net.certificate_files import CertificateFiles
 from authsvc.resolver.resolver import SessionResolver
 from authsvc.server.assertions import open_assertions
 from authsvc.server.brokers import open_broker
 from authsvc.server.config import Settings
+from authsvc.server.expiries import certificate_files
 from authsvc.server.issuers import issuer_of, with_introspection
 from authsvc.server.metrics import metrics_of
 from authsvc.server.signals import counts_of, processor_of, statuses_of
@@ -70,6 +72,7 @@ class Service:
         signals: receives the signals of identity providers, by keys that have to be refreshed; None
             without ``[signals]``.
         signal_statuses: the status of their streams, which has to be written; None likewise.
+        certificates: the files of certificates in use, whose ends have to be logged.
         metrics: counts.
         tracing: makes spans.
         stopping: set once the service is to end its streams and watches.
@@ -87,6 +90,7 @@ class Service:
     assertions: Assertions | None
     signals: SignalProcessor | None
     signal_statuses: SignalStatuses | None
+    certificates: CertificateFiles
     metrics: Metrics
     tracing: Tracing
     stopping: asyncio.Event
@@ -111,6 +115,8 @@ async def assembled(
     verifier = _jwt_verifier(settings, issuers)
     issuer_watch = _issuer_watch(settings, issuers)
     metrics, stopping = metrics_of(settings), asyncio.Event()
+    certificates = CertificateFiles(certificate_files(settings), clock)
+    metrics.certificates = certificates.validities
     usages = _usages(settings, clock)
     rates = metrics.call_rates = CallRates(settings.limits.service_rates(), monotonic)
     async with AsyncExitStack() as closing:
@@ -150,6 +156,7 @@ async def assembled(
             assertions=assertions,
             signals=_signals(settings, issuers, admin, store, metrics, statuses, clock),
             signal_statuses=statuses,
+            certificates=certificates,
             metrics=metrics,
             tracing=traces,
             stopping=stopping,

@@ -1,5 +1,5 @@
-"""When the files expire that authsvc authenticates by elsewhere: certificates and tokens that
-something else writes and renews."""
+"""When certificates and tokens expire that something else writes and renews: those that authsvc
+authenticates by elsewhere, and all certificates in use."""
 
 from __future__ import annotations
 
@@ -8,15 +8,13 @@ from functools import partial
 from pathlib import Path
 
 import jwt
-from cryptography import x509
 
 from authsvc.common.secret_file import SecretFileError, read_secret_file
+from authsvc.net.certificate_files import validity_of
+from authsvc.net.validity import UNUSABLE, Validity
 from authsvc.server.config import Settings
 from authsvc.server.config.clients import EndpointSettings
-from authsvc.telemetry.metrics import Validity
-
-UNUSABLE = Validity(None, 0.0)
-"""Of a file that cannot be used: as if it had expired long ago."""
+from authsvc.server.config.egress import Egress
 
 _Read = Callable[[Path], Validity | None]
 
@@ -28,6 +26,37 @@ def renewed_files(settings: Settings) -> dict[str, Callable[[], Validity | None]
         settings: of authsvc.
     """
     return {setting: partial(read, path) for setting, path, read in _files(settings)}
+
+
+def certificate_files(settings: Settings) -> dict[str, Path | None]:
+    """The files of certificates in use, by setting: what authsvc presents to its callers and to its
+    store, and the authorities that it trusts.
+
+    Args:
+        settings: of authsvc.
+    """
+    tls, store, signals = settings.tls, settings.store, settings.signals
+    found: dict[str, Path | None] = {}
+    if tls is not None:
+        found["tls.certificate_file"] = tls.certificate_file
+        found["tls.client_ca_file"] = tls.client_ca_file
+    if store.kind == "redis":
+        found["store.ca_file"] = store.ca_file
+        found["store.certificate_file"] = store.certificate_file
+    endpoints: dict[str, Egress] = {
+        **{f"issuers[{number}]": it for number, it in enumerate(settings.issuers)},
+        **{f"credentials.exchange[{n}]": it for n, it in enumerate(settings.credentials.exchange)},
+        **{f"credentials.sts[{number}]": it for number, it in enumerate(settings.credentials.sts)},
+        **{it.table: it for it in (signals.streams if signals is not None else ())},
+    }
+    endpoints |= {
+        f"credentials.exchange[{number}].api_server": it.api_server
+        for number, it in enumerate(settings.credentials.exchange)
+        if it.api_server is not None
+    }
+    if settings.introspection is not None:
+        endpoints["introspection"] = settings.introspection
+    return found | {f"{where}.ca_file": table.ca_file for where, table in endpoints.items()}
 
 
 def _files(settings: Settings) -> Iterator[tuple[str, Path, _Read]]:
@@ -48,22 +77,12 @@ def _files(settings: Settings) -> Iterator[tuple[str, Path, _Read]]:
 
 def _of_client(table: EndpointSettings, where: str) -> Iterator[tuple[str, Path, _Read]]:
     if table.is_certified and table.client_certificate_file is not None:
-        yield f"{where}.client_certificate_file", table.client_certificate_file, _of_certificate
+        yield f"{where}.client_certificate_file", table.client_certificate_file, validity_of
     if table.private_key_certificate_file is not None:
         setting = f"{where}.private_key_certificate_file"
-        yield setting, table.private_key_certificate_file, _of_certificate
+        yield setting, table.private_key_certificate_file, validity_of
     if table.auth_method == "client_assertion_file" and table.client_assertion_file is not None:
         yield f"{where}.client_assertion_file", table.client_assertion_file, _of_token
-
-
-def _of_certificate(path: Path) -> Validity:
-    try:
-        pem = read_secret_file(path)
-        certificate = x509.load_pem_x509_certificates(pem.encode())[0]
-    except (ValueError, x509.InvalidVersion):  # SecretFileError among them
-        return UNUSABLE
-    begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    return Validity(begins.timestamp(), ends.timestamp())
 
 
 def _of_token(path: Path) -> Validity | None:

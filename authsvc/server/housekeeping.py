@@ -1,4 +1,4 @@
-"""Periodic tasks of a running service: keys, health, expired sessions, counts of sessions."""
+"""Periodic tasks of a running service: keys, health, certificates, expired sessions, counts."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 
 from authsvc.admin.retention import remove_expired
 from authsvc.assertions.key_ring import REFRESH_SECONDS
+from authsvc.net.certificate_files import CHECK_SECONDS
 from authsvc.rpc.health import HealthServicer
 from authsvc.server.assembly import Service
 from authsvc.server.config import Settings
@@ -53,10 +54,12 @@ class Housekeeping:
     async def running(self) -> AsyncIterator[None]:
         """Report health once, then do all tasks until the end of the block."""
         await self._report_health()
+        self._service.certificates.check()
         tasks = [
             asyncio.create_task(repeat("report", REPORT_INTERVAL_SECONDS, self._report_health)),
             asyncio.create_task(repeat("sweep", SWEEP_INTERVAL_SECONDS, self._sweep)),
             asyncio.create_task(repeat("refresh", REFRESH_INTERVAL_SECONDS, self.refresh_keys)),
+            asyncio.create_task(repeat("certificates", CHECK_SECONDS, self._check_certificates)),
         ]
         if self._counts_sessions:
             count = repeat("count", COUNT_INTERVAL_SECONDS, self._count_sessions, begin=0.0)
@@ -102,6 +105,9 @@ class Housekeeping:
     async def _sweep(self) -> None:
         self._service.session_audit.report_dropped()
         await remove_expired(self._service.store, now=self._service.clock(), limits=self._limits)
+
+    async def _check_certificates(self) -> None:
+        self._service.certificates.check()
 
     async def _count_sessions(self) -> None:
         status = await self._service.admin.status.read(count_sessions=True)

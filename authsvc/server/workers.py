@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
+from authsvc.common.hangup import reloading
 from authsvc.common.settings import ConfigError
 from authsvc.net.addresses import split, with_port
 from authsvc.server.config import Settings
@@ -55,6 +56,8 @@ class Lifeline:
 
 async def supervise(settings: Settings, command: Sequence[str]) -> None:
     """Run ``settings.workers`` workers until SIGTERM or SIGINT; a second signal kills them.
+
+    SIGHUP is passed on to those that serve.
 
     Args:
         settings: of authsvc.
@@ -106,6 +109,7 @@ class _Supervisor:
         self._command = command
         self._environment = environment
         self._processes: set[asyncio.subprocess.Process] = set()
+        self._serving: set[asyncio.subprocess.Process] = set()
         self._stopping = asyncio.Event()
         self._failed = False
 
@@ -122,10 +126,11 @@ class _Supervisor:
         alive, held = os.pipe()
         ready = [asyncio.Event() for _ in range(workers)]
         try:
-            async with asyncio.TaskGroup() as group:
-                for index, event in enumerate(ready):
-                    group.create_task(self._keep(index, alive, event))
-                group.create_task(self._announce(ready, address))
+            with reloading(self._reload):
+                async with asyncio.TaskGroup() as group:
+                    for index, event in enumerate(ready):
+                        group.create_task(self._keep(index, alive, event))
+                    group.create_task(self._announce(ready, address))
         finally:
             os.close(alive)
             os.close(held)
@@ -180,13 +185,33 @@ class _Supervisor:
         if self._stopping.is_set():
             process.terminate()
         loop = asyncio.get_running_loop()
-        loop.add_reader(reader, _set_if_ready, reader, ready)
+        loop.add_reader(reader, self._note_ready, reader, ready, process)
         try:
             return await process.wait()
         finally:
             loop.remove_reader(reader)
             os.close(reader)
             self._processes.discard(process)
+            self._serving.discard(process)
+
+    def _note_ready(
+        self, reader: int, ready: asyncio.Event, process: asyncio.subprocess.Process
+    ) -> None:
+        """Read the worker's pipe: a byte says that it serves, the end of the pipe that it has
+        ended."""
+        asyncio.get_running_loop().remove_reader(reader)
+        if os.read(reader, 1):
+            self._serving.add(process)
+            ready.set()
+
+    def _reload(self) -> None:
+        """Only workers that serve: one that starts reads its files anyway, and the signal could end
+        it."""
+        if self._stopping.is_set():
+            return
+        log.info("reload requested: passed on to %d workers", len(self._serving))
+        for process in self._serving:
+            process.send_signal(signal.SIGHUP)
 
     def _stop(self) -> None:
         log.info("stopping")
@@ -204,13 +229,6 @@ class _Supervisor:
         for process in self._processes:
             log.warning("worker %d has not ended in time: it is killed", process.pid)
             process.kill()
-
-
-def _set_if_ready(reader: int, ready: asyncio.Event) -> None:
-    """Read the worker's pipe: a byte says that it serves, the end of the pipe that it has ended."""
-    asyncio.get_running_loop().remove_reader(reader)
-    if os.read(reader, 1):
-        ready.set()
 
 
 def _metrics_of(index: int, settings: Settings) -> dict[str, str]:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from operator import add
 from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
-from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.registry import Collector
 
+from authsvc.net.validity import Validity
 from authsvc.telemetry.counts import BOUNDS_SECONDS, Histogram, Operations
 
 KeyT = TypeVar("KeyT")
@@ -100,3 +106,28 @@ def audited_calls(name: str, counts: Mapping[str, int]) -> CounterMetricFamily:
     for result, count in items(counts):
         family.add_metric((result,), count)
     return family
+
+
+def certificates(expire: str, issue: str, validities: Mapping[str, Validity]) -> Iterator[Metric]:
+    """When each certificate ends, and when it began, by the setting of its file.
+
+    Args:
+        expire: the name of the first family.
+        issue: of the second.
+        validities: by setting.
+    """
+    ends = GaugeMetricFamily(
+        expire,
+        "When the first certificate of a file in use expires; 0 for a file that is unusable.",
+        labels=("setting",),
+    )
+    begins = GaugeMetricFamily(
+        issue,
+        "From when on that certificate is valid.",
+        labels=("setting",),
+    )
+    for setting, validity in validities.items():
+        ends.add_metric((setting,), validity.ends)
+        if validity.begins is not None:
+            begins.add_metric((setting,), validity.begins)
+    yield from (ends, begins)

@@ -22,10 +22,12 @@ from authsvc.access.rates import CallRates
 from authsvc.assertions.signer import Assertions
 from authsvc.credentials.cache import CacheCounts
 from authsvc.domain.service_status import IssuerState, IssuerStatus, SessionCounts
+from authsvc.net.validity import Validity
 from authsvc.telemetry.counts import Checks, Operations, Resolves
 from authsvc.telemetry.families import (
     add_histogram,
     audited_calls,
+    certificates,
     durations,
     durations_by_operation,
     failures,
@@ -35,19 +37,6 @@ from authsvc.telemetry.families import (
 )
 from authsvc.telemetry.security import SecurityEvents
 from authsvc.telemetry.signals import SignalCounts, signal_families
-
-
-@dataclass(frozen=True, slots=True)
-class Validity:
-    """How long a certificate or token is valid.
-
-    Attributes:
-        begins: seconds since the epoch; None where it does not say.
-        ends: likewise.
-    """
-
-    begins: float | None
-    ends: float
 
 
 @dataclass
@@ -76,6 +65,7 @@ class Metrics:
         sessions: number of sessions by state; None until they have been counted.
         renewed_files: read the validity of the files that authsvc authenticates by elsewhere, by
             the setting of the file. None of them raises.
+        certificates: gives the validity of each file of certificates in use, by its setting.
     """
 
     unary: Resolves = field(default_factory=Resolves)
@@ -97,6 +87,7 @@ class Metrics:
     signals: SignalCounts | None = None
     sessions: SessionCounts | None = None
     renewed_files: Mapping[str, Callable[[], Validity | None]] = field(default_factory=dict)
+    certificates: Callable[[], Mapping[str, Validity]] = dict
 
     def issuing_of(self, name: str) -> CacheCounts:
         """What counts for credentials of a name of the configuration."""
@@ -133,6 +124,11 @@ class ServiceCollector(Collector):
         yield from self._credentials()
         yield from self._issuers()
         yield from _validities(self._metrics.renewed_files)
+        yield from certificates(
+            "authsvc_certificate_expire_timestamp_seconds",
+            "authsvc_certificate_issue_timestamp_seconds",
+            self._metrics.certificates(),
+        )
         if self._metrics.assertions is not None:
             yield from _assertions(self._metrics.assertions)
         if self._metrics.signals is not None:

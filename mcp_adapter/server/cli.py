@@ -53,11 +53,12 @@ def serve(config: Path | None, listen: str | None) -> None:
     """
     # Imported here so that --help and --version answer at once.
     with imports_of_a_server():
-        from authsvc.common import event_loop
+        from authsvc.common import event_loop, hangup
         from authsvc.telemetry import logs
 
     try:
         event_loop.require_supported_platform()
+        hangup.ignore_hangups()
         with imports_of_a_server():
             from mcp_adapter.server import running as server
             from mcp_adapter.server.config import Settings

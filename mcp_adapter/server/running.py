@@ -9,18 +9,22 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from functools import partial
 
 import uvicorn
 
 from authsvc.audit.calls import CallAudit
 from authsvc.client import AuthClient
+from authsvc.common.hangup import read_files_again, reloading
 from authsvc.common.settings import ConfigError
 from authsvc.http_auth.rate_limit_settings import unknown_tools
 from authsvc.http_auth.requirements import RequirementOf, with_broader_scopes
 from authsvc.http_auth.tool_limits import ToolLimit, with_tool_limits
+from authsvc.http_server.connection import ConnectionCounts
 from authsvc.http_server.listening import listening_socket
 from authsvc.http_server.server import BoundedServer
 from authsvc.http_server.settings import HttpLimits
+from authsvc.net.certificate_files import CertificateFiles
 from authsvc.telemetry.exposition import exposed
 from authsvc.telemetry.families import registry_of
 from authsvc.telemetry.spans import Tracing
@@ -39,7 +43,7 @@ rejected with a reason."""
 
 
 async def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT, then finish what is in flight.
+    """Serve until SIGTERM or SIGINT, then finish what is in flight. SIGHUP has files read again.
 
     Raises:
         ConfigError: the address cannot be listened on, the audit's file cannot be written, or the
@@ -59,6 +63,7 @@ async def serve(settings: Settings) -> None:
             readiness = Readiness(authsvc, settings, metrics)
             if settings.metrics is not None:
                 await running.enter_async_context(readiness.kept_current())
+            certificates = running.enter_context(_certificates(metrics, settings.authsvc))
             app = build_app(
                 settings,
                 toolset.server(),
@@ -88,8 +93,26 @@ async def serve(settings: Settings) -> None:
                 ),
                 HttpLimits(settings.connections, settings.keep_alive_seconds, MAX_HEADER_BYTES),
                 metrics.connections,
+                partial(_reload, certificates),
             )
             await server.serve(sockets=[listener])
+
+
+@contextmanager
+def _certificates(metrics: AdapterMetrics, settings: AuthsvcSettings) -> Iterator[CertificateFiles]:
+    """The certificates in use: their ends are logged, and in the metrics."""
+    certificates = CertificateFiles(settings.certificate_files(settings.ca_file))
+    metrics.certificates = certificates.validities
+    checks = asyncio.create_task(certificates.run(), name="check certificates")
+    try:
+        yield certificates
+    finally:
+        checks.cancel()
+
+
+def _reload(certificates: CertificateFiles) -> None:
+    read_files_again()
+    certificates.report()
 
 
 def _requirement(toolset: Toolset, settings: Settings) -> RequirementOf:
@@ -155,7 +178,23 @@ class HttpServer(BoundedServer):
 
     uvicorn's own way ends the process by the signal, before what was opened around the server is
     closed, and with an exit code that says failure.
+
+    Args:
+        config: uvicorn's; its own protocols and limits are not used.
+        limits: the server's limits.
+        counts: of its connections.
+        reload: has files read again: on SIGHUP, while it serves.
     """
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        limits: HttpLimits,
+        counts: ConnectionCounts,
+        reload: Callable[[], None],
+    ) -> None:
+        super().__init__(config, limits, counts)
+        self._reload = reload
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to serve on ``sockets``."""
@@ -178,7 +217,12 @@ class HttpServer(BoundedServer):
         for number in numbers:
             loop.add_signal_handler(number, self.handle_exit, number, None)
         try:
-            yield
+            with reloading(self._reload_if_serving):
+                yield
         finally:
             for number in numbers:
                 loop.remove_signal_handler(number)
+
+    def _reload_if_serving(self) -> None:
+        if self.started and not self.should_exit:
+            self._reload()

@@ -33,10 +33,12 @@ from authsvc.http_auth import eras
 from authsvc.http_auth.headers import Headers
 from authsvc.http_auth.refusals import Refusal
 from authsvc.http_server.connection import ConnectionCounts
+from authsvc.net.validity import Validity
 from authsvc.telemetry.counts import Histogram, Operations
 from authsvc.telemetry.families import (
     add_histogram,
     audited_calls,
+    certificates,
     durations_by_operation,
     failures,
     items,
@@ -80,6 +82,7 @@ class AdapterMetrics(Collector):
         ready: whether authsvc served this server at the last check.
         authsvc: operations of authsvc; the failures that alerts look for are counted from 0 on.
         audited_calls: number of call events by result; empty until the audit is open.
+        certificates: gives the validity of each file of certificates in use, by its setting.
     """
 
     def __init__(self, tools: Collection[str] = (), tracing: Tracing | None = None) -> None:
@@ -88,6 +91,7 @@ class AdapterMetrics(Collector):
         self.authsvc = Operations((it, reason.name) for it in _OPERATIONS for reason in _REASONS)
         self.connections = ConnectionCounts()
         self.audited_calls: Counter[str] = Counter()
+        self.certificates: Callable[[], Mapping[str, Validity]] = dict
         self._tools = frozenset(tools)
         self._requests: Counter[tuple[str, str, str]] = Counter()
         self._seconds: dict[str, Histogram] = {}
@@ -171,6 +175,11 @@ class AdapterMetrics(Collector):
             "mcp_adapter_ready", "1 while authsvc serves this server.", value=float(self.ready)
         )
         yield from self._of_connections()
+        yield from certificates(
+            "mcp_adapter_certificate_expire_timestamp_seconds",
+            "mcp_adapter_certificate_issue_timestamp_seconds",
+            self.certificates(),
+        )
         yield audited_calls("mcp_adapter_audit_calls", self.audited_calls)
         yield durations_by_operation(
             "mcp_adapter_authsvc_duration_seconds",

@@ -24,6 +24,7 @@ from authsvc.console.forms import MAX_BYTES
 from authsvc.console.pages import PAGE_SIZE
 from authsvc.console.server import running as console_running
 from authsvc.domain.errors import Reason
+from authsvc.net.development_certificates import write_development_certificates
 from authsvc.server.running import running
 from tests.authsvc.rpc.test_signal_streams import STREAM_UPDATED, push, receiving
 from tests.authsvc.server.test_signals import stream_of
@@ -635,6 +636,7 @@ async def test_invalid_revocations_are_rejected_with_the_reason(office: Office) 
 # Starting.
 
 
+@pytest.mark.usefixtures("files_always_checked")
 async def test_over_tls_cookies_are_for_tls(site: Site, operators_file: Path, clock: Clock) -> None:
     files = {"certificate_file": site.tls / "server.pem", "key_file": site.tls / "server.key"}
     how = console_settings(site, operators_file, tls=files)
@@ -650,6 +652,11 @@ async def test_over_tls_cookies_are_for_tls(site: Site, operators_file: Path, cl
             assert cookie.startswith("__Host-authsvc-console=")
             assert "Secure" in cookie
             assert "strict-transport-security" in answer.headers
+        # A certificate that is renewed is presented from then on.
+        write_development_certificates(site.tls, client_name="spiffe://dev/console")
+        renewed = ssl.create_default_context(cafile=site.tls / "ca.pem")
+        async with httpx2.AsyncClient(base_url=url, verify=renewed, timeout=TIMEOUT_SECONDS) as it:
+            assert (await it.get("/sign-in")).status_code == 200
 
 
 async def test_behind_a_proxy_browsers_name_the_proxy(

@@ -6,11 +6,15 @@ from pathlib import Path
 
 import jwt
 import pytest
+from cryptography import x509
 from prometheus_client.core import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 
+from authsvc.net.certificate_files import CertificateFiles
+from authsvc.net.certificates import issue, make_authority
+from authsvc.net.validity import UNUSABLE, Validity
 from authsvc.server.config import Settings
-from authsvc.server.expiries import renewed_files
+from authsvc.server.expiries import certificate_files, renewed_files
 from authsvc.telemetry.metrics import Metrics, ServiceCollector
 from tests.support.certificates import Authority
 from tests.support.clock import START
@@ -143,3 +147,96 @@ def test_nothing_of_files_that_do_not_expire(tmp_path: Path) -> None:
     table = {"issuer": ISSUER, **client, "client_secret_file": tmp_path / "secret"}
     settings = Settings.model_validate({"resources": [RESOURCE], "introspection": table})
     assert not exposed(settings)
+
+
+def test_each_certificate_in_use_has_its_end(tmp_path: Path) -> None:
+    """What authsvc presents, and the authorities that it trusts: the first of a file that ends."""
+    first, later = (make_authority("CA", days=days) for days in (1, 2))
+    server = issue(later, "server", [x509.DNSName("localhost")], days=3)
+    for name, made in {
+        "server.pem": [server, first],
+        "ca.pem": [later, first],
+        "store.pem": [server],
+        "idp.pem": [first],
+    }.items():
+        (tmp_path / name).write_bytes(b"".join(it.certificate_pem() for it in made))
+    files = {it: tmp_path / it for it in ("server.pem", "ca.pem", "store.pem", "idp.pem", "gone")}
+    endpoint = {"endpoint": "https://idp.example/i", "client_id": "a", "ca_file": files["idp.pem"]}
+    exchange = {
+        **endpoint,
+        "issuers": [ISSUER],
+        "client_secret_file": tmp_path / "secret",
+        "profile": "id-jag",
+        "audience": "https://api.example",
+        "api_server": {
+            **endpoint,
+            "endpoint": "https://api.example/token",
+            "client_secret_file": tmp_path / "secret",
+        },
+    }
+    sts = {
+        "name": "aws",
+        "resources": [RESOURCE],
+        "region": "eu-west-1",
+        "use_client_token": True,
+        "ca_file": files["idp.pem"],
+        "roles": [{"issuer": ISSUER, "arn": "arn:aws:iam::123456789012:role/r"}],
+    }
+    settings = Settings.model_validate(
+        {
+            "callers": [{"name": "a", "resources": [RESOURCE], "certificate_names": ["a.example"]}],
+            "tls": {
+                "certificate_file": files["server.pem"],
+                "key_file": files["gone"],
+                "client_ca_file": files["ca.pem"],
+            },
+            "store": {
+                "kind": "redis",
+                "url": "rediss://valkey.example",
+                "ca_file": files["ca.pem"],
+                "certificate_file": files["store.pem"],
+                "key_file": files["gone"],
+            },
+            "issuers": [
+                {
+                    "issuer": "https://other.example",
+                    "algorithms": ["RS256"],
+                    "discover": True,
+                    "ca_file": files["gone"],
+                }
+            ],
+            "introspection": {
+                **endpoint,
+                "issuer": ISSUER,
+                "client_secret_file": tmp_path / "secret",
+            },
+            "credentials": {"exchange": [exchange], "sts": [sts]},
+        }
+    )
+    ends = {
+        path: Validity(
+            it.certificate.not_valid_before_utc.timestamp(),
+            it.certificate.not_valid_after_utc.timestamp(),
+        )
+        for path, it in {"idp.pem": first, "store.pem": server}.items()
+    }
+    first_ends, server_ends = ends["idp.pem"], ends["store.pem"]
+    expected = {
+        "tls.certificate_file": first_ends,
+        "tls.client_ca_file": first_ends,
+        "store.ca_file": first_ends,
+        "store.certificate_file": server_ends,
+        "issuers[0].ca_file": UNUSABLE,
+        "introspection.ca_file": first_ends,
+        "credentials.exchange[0].ca_file": first_ends,
+        "credentials.exchange[0].api_server.ca_file": first_ends,
+        "credentials.sts[0].ca_file": first_ends,
+    }
+    certificates = CertificateFiles(certificate_files(settings))
+    assert certificates.validities() == expected
+    registry = CollectorRegistry()
+    registry.register(ServiceCollector(Metrics(certificates=certificates.validities)))
+    for setting, validity in expected.items():
+        for name, value in (("expire", validity.ends), ("issue", validity.begins)):
+            metric = f"authsvc_certificate_{name}_timestamp_seconds"
+            assert registry.get_sample_value(metric, {"setting": setting}) == value
