@@ -386,6 +386,14 @@ SCENARIOS = [
         {"AuthsvcAuditCallsLost": 720},
     ),
     Scenario(
+        "a security event is not in the file",
+        {
+            authsvc("authsvc_audit_events_total", 'result="failed"'): jumps((610, 1)),
+            authsvc("authsvc_audit_events_total", 'result="written"'): counter((1200, 1)),
+        },
+        {"AuthsvcAuditEventsLost": 720},
+    ),
+    Scenario(
         "an adapter does not audit a call",
         {adapter("mcp_adapter_audit_calls_total", 'result="dropped"'): jumps((610, 1))},
         {"AdapterAuditCallsLost": 720},
@@ -444,7 +452,7 @@ SCENARIOS = [
         },
         {"AuthsvcNoCredentials": DAY + 1.5 * HOUR},
         seconds=DAY + 2 * HOUR,
-        scrapes=(300,),
+        scrapes=(900,),
     ),
     Scenario(
         "most have no credentials by design",
@@ -453,7 +461,7 @@ SCENARIOS = [
             **credentials("none", counter((2 * DAY, 0.12))),
         },
         seconds=DAY + 2 * HOUR,
-        scrapes=(300,),
+        scrapes=(900,),
     ),
     Scenario(
         "a client certificate is not renewed, and expires",

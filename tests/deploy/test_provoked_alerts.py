@@ -132,6 +132,17 @@ async def wrong_audience(it: Watched) -> None:
     await it.rejected(it.idp.token(aud="https://elsewhere.example/mcp"))
 
 
+def audited_to_a_full_disk(folder: Path, site: Site) -> Mapping[str, object]:
+    return {"audit_file": "/dev/full"}
+
+
+async def event_not_written(it: Watched) -> str:
+    """A rejected token is a security event."""
+    await wrong_audience(it)
+    lost = "authsvc_audit_events_total"
+    return await it.until(lambda found: found.value(lost, result="failed") > 0)
+
+
 async def defect(it: Watched) -> None:
     async def broken(store: MemoryStore, session_id: str) -> None:
         raise RuntimeError
@@ -294,6 +305,9 @@ CASES = [
         seconds=3000,
     ),
     Case({"AuthsvcRejections"}, wrong_audience),
+    Case(
+        {"AuthsvcRejections", "AuthsvcAuditEventsLost"}, event_not_written, audited_to_a_full_disk
+    ),
     Case({"AuthsvcInternalErrors", "AuthsvcStoreFails"}, defect),
     Case({"AuthsvcCredentialsFail"}, token_endpoint_fails, exchange),
     Case({"AuthsvcCredentialsRefused"}, token_endpoint_refuses, exchange, seconds=2400),
