@@ -22,7 +22,7 @@ from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import START, Clock
 from tests.support.http import Answer, Site, serving_http
 from tests.support.keys import jwks
-from tests.support.promtool import Scenario, check
+from tests.support.promtool import Scenario, check, gauge
 from tests.support.recorded import Phase, recorded
 from tests.support.scraping import Scraped, scrape
 from tests.support.service import Service, serving, settings_for
@@ -364,7 +364,5 @@ def assert_fires(
     phases = [Phase(before, after, QUIET_SECONDS, clock) for before, after in pairs]
     phases[-1] = Phase(phases[-1].before, phases[-1].after, seconds, clock)
     end = QUIET_SECONDS * (len(phases) - 1) + seconds
-    scenario = Scenario(
-        "recorded", recorded(job, *phases), dict.fromkeys(alerts, end), seconds=end, scrapes=(15,)
-    )
-    check(scenario, folder)
+    series = {'up{job="authsvc",instance="another"}': gauge((1, 1)), **recorded(job, *phases)}
+    check(Scenario("recorded", series, dict.fromkeys(alerts, end), end, scrapes=(15,)), folder)

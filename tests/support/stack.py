@@ -80,6 +80,7 @@ def start_adapter(
     s3: str,
     tls: str = "",
     tables: str = "",
+    deadline_seconds: float = DEADLINE_SECONDS,
 ) -> tuple[Process, str]:
     """An adapter, and its URL."""
     config = folder / "adapter.toml"
@@ -91,7 +92,7 @@ authorization_servers = ["{ISSUER}"]
 log_level = "debug"
 [authsvc]
 target = "{authsvc}"
-deadline_seconds = {DEADLINE_SECONDS}
+deadline_seconds = {deadline_seconds}
 {tls}
 [s3]
 endpoint_url = "{s3}"
