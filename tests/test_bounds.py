@@ -42,6 +42,7 @@ BOUNDED = {
     "authsvc/stores/sqlite/transaction.py": {
         "Transaction.removed": "of one transaction, which removes 1,000 records at once"
     },
+    "authsvc/audit/admin_actions.py": {"AdminActions._recent": "1,024 actions, by digests"},
     "authsvc/audit/security_file.py": {"SecurityFile.counts": NAMES},
     "authsvc/audit/calls.py": {
         "CallAudit.counts": NAMES,

@@ -14,6 +14,7 @@ from authsvc.admin.listing import SessionListing
 from authsvc.admin.revocations import EndSession, Revocations
 from authsvc.admin.status import StatusReport
 from authsvc.admin.watches import SessionWatches
+from authsvc.audit.admin_actions import AdminActions
 from authsvc.domain.service_status import IssuerStatus
 from authsvc.domain.signal_status import StreamStatus
 from authsvc.stores import SessionStore
@@ -37,6 +38,7 @@ class SessionAdmin:
         stopping: set when the server stops: it ends the watches, which would never end.
         signal_streams: the status of the streams of signals.
         clock: seconds since the epoch.
+        monotonic: seconds of any origin.
     """
 
     def __init__(
@@ -48,7 +50,10 @@ class SessionAdmin:
         stopping: asyncio.Event,
         signal_streams: SignalStreams = no_streams,
         clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.actions = AdminActions(monotonic)
+        """Audits what operators do."""
         self.sessions = SessionListing(store, clock)
         self.revocations = Revocations(store, end_session=end_session, issuers=issuers, clock=clock)
         self.watches = SessionWatches(store, stopping)

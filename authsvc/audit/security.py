@@ -202,15 +202,6 @@ def tokens_revoked(
     )
 
 
-def admin_action(method: str, *, caller: str, peer: str) -> None:
-    """Audit that an operator was admitted to an RPC of ``SessionAdminService``."""
-    record(
-        SecurityEvent(
-            SecurityEventType.ADMIN_ACTION, caller=caller, detail=f"{method}; from {peer}"
-        )
-    )
-
-
 def keys_replaced(key_ids: Iterable[str]) -> None:
     """Audit that the store has other keys of assertions than those in use, and none of these:
     somebody has replaced them, which no rotation by age does."""

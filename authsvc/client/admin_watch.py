@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import random
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -20,11 +19,15 @@ from authsvc.client.failures import (
     failure_of,
     is_caller_cancelled,
 )
-from authsvc.client.retries import BACKOFF_SECONDS
+from authsvc.client.retries import WATCH_BACKOFF_SECONDS, RetryPolicy
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.events import SessionEvent
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.wire import admin as admin_wire
+
+RESUMPTION = RetryPolicy(0.5, max_backoff_seconds=WATCH_BACKOFF_SECONDS)
+"""Streams that end without an event are resumed ever more slowly: a server without its store opens
+each stream, and ends it at once."""
 
 _Stream = aio.UnaryStreamCall[pb.WatchSessionsRequest, pb.WatchSessionsResponse]
 
@@ -55,16 +58,21 @@ class Watch:
         self._request = request
         self._stream: _Stream | None = None
 
-    async def begin(self, total_seconds: float | None = None) -> None:
+    async def begin(
+        self, total_seconds: float | None = None, policy: RetryPolicy | None = None
+    ) -> None:
         """Open a stream; once it is open, no event is missed.
 
         Args:
             total_seconds: see ``Calls.make``.
+            policy: likewise.
 
         Raises:
             AuthError: it cannot be opened.
         """
-        self._stream = await self._calls.make(_OPEN, self._request, total_seconds=total_seconds)
+        self._stream = await self._calls.make(
+            _OPEN, self._request, total_seconds=total_seconds, policy=policy
+        )
 
     async def events(self) -> AsyncIterator[Watched]:
         """The events of one stream after another.
@@ -72,9 +80,12 @@ class Watch:
         Raises:
             AuthError: authsvc no longer allows the watch, or the client was closed.
         """
+        loop, failed = asyncio.get_running_loop(), 0
         while self._stream is not None:
+            began = loop.time()
             try:
                 async for message in self._stream:
+                    failed = 0
                     self._request.resume_token = message.resume_token
                     event = admin_wire.event_of(message)
                     if event is not None:
@@ -89,9 +100,11 @@ class Watch:
                 if is_caller_cancelled():
                     raise
                 raise AuthError(CLOSED.error.reason, CLOSED.error.detail) from None
-            # A server that ends each stream at once is not called in a tight loop.
-            await asyncio.sleep(random.uniform(0.0, BACKOFF_SECONDS))  # noqa: S311 - jitter
-            await self.begin(math.inf)
+            # One that has lasted was served, though nothing happened.
+            has_lasted = loop.time() - began >= WATCH_BACKOFF_SECONDS
+            failed = 1 if has_lasted else failed + 1
+            await asyncio.sleep(RESUMPTION.backoff_seconds(failed))
+            await self.begin(math.inf, RESUMPTION)
 
     def end(self) -> None:
         """Close the stream."""

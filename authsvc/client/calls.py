@@ -99,6 +99,7 @@ class Calls(Generic[TargetT]):
         request: RequestT,
         *,
         total_seconds: float | None = None,
+        policy: RetryPolicy | None = None,
     ) -> ResponseT:
         """The answer.
 
@@ -107,11 +108,12 @@ class Calls(Generic[TargetT]):
             request: its request.
             total_seconds: how long all attempts may take together; None for the client's deadline,
                 which still bounds each of them.
+            policy: how its attempts share that time; None for the client's.
 
         Raises:
             AuthError: authsvc's own, or SERVICE_UNAVAILABLE.
         """
-        loop = asyncio.get_running_loop()
+        loop, policy = asyncio.get_running_loop(), policy or self._policy
         deadline = loop.time() + (total_seconds or self._deadline_seconds)
         tried: list[TargetT] = []
         attempts = 0
@@ -121,10 +123,10 @@ class Calls(Generic[TargetT]):
             attempts += 1
             if target not in tried:
                 tried.append(target)
-            is_last = attempts == self._policy.max_attempts
+            is_last = attempts == policy.max_attempts
             timeout = min(deadline - loop.time(), self._deadline_seconds)
             if method.idempotent and not is_last and self._pool.has_other(tried):
-                timeout *= self._policy.per_try_timeout_fraction
+                timeout *= policy.per_try_timeout_fraction
             try:
                 answer = await method.attempt(target, request, timeout)
             except AttemptError as error:
@@ -138,7 +140,7 @@ class Calls(Generic[TargetT]):
             # A timeout says less about the cause than a failure before it.
             if why is None or not failure.timed_out:
                 why = located(failure.error, target.name)
-            wait = self._policy.backoff_seconds(attempts)
+            wait = policy.backoff_seconds(attempts)
             in_time = loop.time() + wait < deadline
             if is_last or not in_time or not self._may_repeat(failure, method.idempotent):
                 raise why

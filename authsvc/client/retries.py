@@ -11,6 +11,9 @@ MAX_BACKOFF_SECONDS = 1.0
 0 to the first of these before the first retry, to twice as much before each further one, and never
 more than the second."""
 
+WATCH_BACKOFF_SECONDS = 30.0
+"""The longest wait of what retries without an end: a watch, in an outage of any length."""
+
 _MAX_DOUBLINGS = 30
 
 RETRIES = 100.0
@@ -28,15 +31,17 @@ class RetryPolicy:
         per_try_timeout_fraction: the part of the time left that one replica gets while there is
             another to ask.
         max_attempts: None for as many as the deadline allows.
+        max_backoff_seconds: the longest wait before a retry.
     """
 
     per_try_timeout_fraction: float
     max_attempts: int | None = None
+    max_backoff_seconds: float = MAX_BACKOFF_SECONDS
 
     def backoff_seconds(self, attempts: int) -> float:
         """How long to wait after that many failed attempts."""
         doublings = min(attempts - 1, _MAX_DOUBLINGS)
-        longest = min(BACKOFF_SECONDS * 2**doublings, MAX_BACKOFF_SECONDS)
+        longest = min(BACKOFF_SECONDS * 2**doublings, self.max_backoff_seconds)
         return random.uniform(0.0, longest)  # noqa: S311 - jitter
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from authsvc.client import AdminClient
+from authsvc.client.retries import WATCH_BACKOFF_SECONDS, RetryPolicy
 from authsvc.common.newest import Newest
 from authsvc.console.event_counts import EventCounts
 from authsvc.domain.errors import AuthError, Reason
@@ -18,8 +19,8 @@ from authsvc.domain.record import Record
 
 log = logging.getLogger(__name__)
 
-RETRY_SECONDS = 2.0
-"""Wait after a watch has ended, before the next one."""
+RETRIES = RetryPolicy(0.5, max_backoff_seconds=WATCH_BACKOFF_SECONDS)
+"""How long to wait after a watch that could not begin, before the next one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,7 @@ class Feed:
         self._clock = clock
         self._events: Newest[TimedEvent] = Newest(events_kept, events_kept * EVENT_BYTES)
         self._resume_token = ""
+        self._failed = 0
         self.counts = EventCounts()
         self.since: float | None = None
         """Since when no event is missing; None before the first watch."""
@@ -69,7 +71,8 @@ class Feed:
                 self.problem = error.reason
                 if error.reason is Reason.ARGUMENT_INVALID:
                     self._resume_token = ""  # the store was replaced: watch from now on
-            await asyncio.sleep(RETRY_SECONDS)
+            self._failed += 1
+            await asyncio.sleep(RETRIES.backoff_seconds(self._failed))
 
     def latest(self) -> Iterator[TimedEvent]:
         """All events, the newest first."""
@@ -94,6 +97,7 @@ class Feed:
                 self.since = self._clock()
             self.problem = None
             async for watched in events:
+                self._failed = 0
                 self._resume_token = watched.resume_token
                 self._add(watched.event)
 

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import grpc
+from google.protobuf.message import Message
 
 from authsvc.access.callers import Caller
 from authsvc.admin.sessions import SessionAdmin
 from authsvc.admin.watches import Watch
-from authsvc.audit import security
 from authsvc.rpc.admission import Admission
 from authsvc.rpc.admitted_stream import AdmittedStream
 from authsvc.rpc.errors import ends_with_status
@@ -43,7 +43,7 @@ class SessionAdminServicer(pb_grpc.SessionAdminServiceServicer):
         self, request: pb.GetSessionRequest, context: Context
     ) -> pb.GetSessionResponse:
         """See ``auth.proto``."""
-        with self._operator("GetSession", context):
+        with self._operator("GetSession", context, request):
             record = await self._admin.sessions.get(request.session_id)
         return pb.GetSessionResponse(session=admin_wire.record_message(record))
 
@@ -52,7 +52,8 @@ class SessionAdminServicer(pb_grpc.SessionAdminServiceServicer):
         self, request: pb.ListSessionsRequest, context: Context
     ) -> pb.ListSessionsResponse:
         """See ``auth.proto``."""
-        with self._operator("ListSessions", context):
+        continues = bool(request.page_token)
+        with self._operator("ListSessions", context, request.filter, continues=continues):
             listing = await self._admin.sessions.page(
                 admin_wire.filter_of(request.filter),
                 size=request.page_size,
@@ -68,7 +69,7 @@ class SessionAdminServicer(pb_grpc.SessionAdminServiceServicer):
         self, request: pb.RevokeSessionsRequest, context: Context
     ) -> pb.RevokeSessionsResponse:
         """See ``auth.proto``."""
-        with self._operator("RevokeSessions", context) as caller:
+        with self._operator("RevokeSessions", context, request) as caller:
             revocation = await self._admin.revocations.revoke(
                 target_of(request),
                 caller=caller.name,
@@ -84,7 +85,7 @@ class SessionAdminServicer(pb_grpc.SessionAdminServiceServicer):
         self, request: pb.GetServiceStatusRequest, context: Context
     ) -> pb.GetServiceStatusResponse:
         """See ``auth.proto``."""
-        with self._operator("GetServiceStatus", context):
+        with self._operator("GetServiceStatus", context, request):
             status = await self._admin.status.read(count_sessions=request.count_sessions)
         return admin_wire.status_message(status)
 
@@ -93,7 +94,7 @@ class SessionAdminServicer(pb_grpc.SessionAdminServiceServicer):
         self, request: pb.ListSignalStreamsRequest, context: Context
     ) -> pb.ListSignalStreamsResponse:
         """See ``auth.proto``."""
-        with self._operator("ListSignalStreams", context):
+        with self._operator("ListSignalStreams", context, request):
             streams = await self._admin.signal_streams()
         return signals_wire.streams_message(streams)
 
@@ -105,8 +106,9 @@ class SessionAdminServicer(pb_grpc.SessionAdminServiceServicer):
     ) -> None:
         """See ``auth.proto``."""
         with self._admission.stream(context, Caller.authorize_admin) as stream:
-            security.admin_action(
-                "WatchSessions", caller=stream.caller.name, peer=str(context.peer())
+            continues = bool(request.resume_token)
+            self._audit(
+                "WatchSessions", context, stream.caller, request.filter, continues=continues
             )
             which = admin_wire.filter_of(request.filter)
             async with self._admin.watches.watching(
@@ -121,10 +123,24 @@ class SessionAdminServicer(pb_grpc.SessionAdminServiceServicer):
                     await stream.write(message)
 
     @contextmanager
-    def _operator(self, method: str, context: Context) -> Iterator[Caller]:
+    def _operator(
+        self, method: str, context: Context, wanted: Message, *, continues: bool = False
+    ) -> Iterator[Caller]:
         with self._admission.call(context, Caller.authorize_admin) as caller:
-            security.admin_action(method, caller=caller.name, peer=str(context.peer()))
+            self._audit(method, context, caller, wanted, continues=continues)
             yield caller
+
+    def _audit(
+        self, method: str, context: Context, caller: Caller, wanted: Message, *, continues: bool
+    ) -> None:
+        """See ``AdminActions.acted``."""
+        self._admin.actions.acted(
+            method,
+            caller=caller.name,
+            peer=str(context.peer()),
+            request=wanted.SerializeToString(deterministic=True),
+            continues=continues,
+        )
 
 
 async def _next_event(watch: Watch, stream: AdmittedStream) -> pb.WatchSessionsResponse | None:

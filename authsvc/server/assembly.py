@@ -140,7 +140,8 @@ async def assembled(
         )
         metrics.cached_responses = lambda: resolver.cached_responses
         statuses = await closing.enter_async_context(_signal_statuses(settings, store, clock))
-        admin = _admin(store, resolver, issuer_watch, statuses, stopping, clock)
+        admin = _admin(store, resolver, issuer_watch, statuses, stopping, clock, monotonic)
+        closing.callback(admin.actions.close)
         assertions = metrics.assertions = await closing.enter_async_context(
             open_assertions(settings, store, clock)
         )
@@ -180,6 +181,7 @@ def _admin(
     statuses: SignalStatuses | None,
     stopping: asyncio.Event,
     clock: Clock,
+    monotonic: Clock,
 ) -> SessionAdmin:
     return SessionAdmin(
         store,
@@ -188,6 +190,7 @@ def _admin(
         stopping=stopping,
         signal_streams=no_streams if statuses is None else statuses.read,
         clock=clock,
+        monotonic=monotonic,
     )
 
 

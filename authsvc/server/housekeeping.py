@@ -104,6 +104,7 @@ class Housekeeping:
 
     async def _sweep(self) -> None:
         self._service.session_audit.report_dropped()
+        self._service.admin.actions.report()
         await remove_expired(self._service.store, now=self._service.clock(), limits=self._limits)
 
     async def _check_certificates(self) -> None:

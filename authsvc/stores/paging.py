@@ -13,7 +13,8 @@ Cursor = tuple[float, str]
 
 def newest_first(record: Record) -> tuple[float, list[int]]:
     """Sorts records by ``create_time``, newest first, then by id, last first."""
-    return -record.create_time, [-ord(character) for character in record.id]
+    # The end: of two ids of which one begins with the other, the longer one comes first.
+    return -record.create_time, [*(-ord(character) for character in record.id), 1]
 
 
 def cursor_of(record: Record) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from authsvc.audit import ocsf
+from authsvc.audit.admin_actions import MOST_EVENTS, WINDOW_SECONDS
 from authsvc.audit.call_event import (
     CUT,
     MAX_METHOD_CHARACTERS,
@@ -25,6 +26,8 @@ from authsvc.audit.calls import ANONYMOUS_AT_ONCE, ANONYMOUS_PER_SECOND
 from authsvc.audit.ocsf import OcsfFormatter
 from authsvc.audit.pending import CLOSE_SECONDS, MAX_CHARACTERS, MAX_EVENTS
 from authsvc.audit.security import SecurityEvent, SecurityEventType
+from authsvc.audit.sessions import ANONYMOUS_AT_ONCE as SESSIONS_AT_ONCE
+from authsvc.audit.sessions import ANONYMOUS_PER_SECOND as OF_SESSIONS
 from authsvc.domain.resolution import Actor
 from tests.authsvc.audit.test_calls import AS_JSON
 
@@ -102,6 +105,12 @@ def test_the_numbers() -> None:
     assert f"{ANONYMOUS_PER_SECOND:.0f} a second without a subject" in PAGE
     assert f"({ANONYMOUS_AT_ONCE:,.0f} at once;" in PAGE
     assert f"for {CLOSE_SECONDS:.0f}\nseconds" in PAGE
+    sessions = (
+        f"beyond {OF_SESSIONS:.0f} events a second ({SESSIONS_AT_ONCE:.0f} at once) of sessions"
+    )
+    assert sessions in PAGE
+    assert (MOST_EVENTS, WINDOW_SECONDS) == (5, 60)
+    assert "an event five times a minute" in PAGE
 
 
 def as_ocsf(event: SecurityEvent) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
+from typing import Any, cast
 
 import grpc
 import pytest
@@ -16,11 +17,14 @@ from grpc import aio
 
 from authsvc.client import AdminClient, ClientTls
 from authsvc.client.admin_channels import AdminChannel
+from authsvc.client.admin_watch import RESUMPTION, Watch
 from authsvc.client.calls import Method
 from authsvc.client.failures import AttemptError, failure_of
+from authsvc.client.retries import RetryPolicy
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.server.config import Settings
 from authsvc.server.running import running
+from authsvc.v1 import auth_pb2 as pb
 from tests.support.clock import Clock
 from tests.support.operators import SERVICE_TOKENS, WAIT_SECONDS, clients, reason, settings, taken
 from tests.support.operators import write_tls as written_tls
@@ -233,6 +237,54 @@ async def test_a_watch_goes_on_at_another_replica(
         seen += await taken(events, 29)
         ids = [it.event.record.id for it in seen if it.event.record]
         assert ids == [f"s{number}" for number in range(1, 31)]
+
+
+class EndsAtOnce:
+    """A stream of a server without its store: it begins, and ends; one has an event before."""
+
+    def __init__(self, *, has_event: bool) -> None:
+        self._has_event = has_event
+
+    async def __aiter__(self) -> AsyncIterator[pb.WatchSessionsResponse]:
+        if self._has_event:
+            yield pb.WatchSessionsResponse(resume_token="1")
+        raise aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, aio.Metadata(), aio.Metadata())
+
+    def cancel(self) -> None:
+        """As a call."""
+
+
+class Opens:
+    """Opens streams; the last one is denied."""
+
+    def __init__(self, with_events: list[bool]) -> None:
+        self._left = with_events
+        self.policies: list[RetryPolicy | None] = []
+
+    async def make(self, *_: object, policy: RetryPolicy | None = None, **__: object) -> EndsAtOnce:
+        self.policies.append(policy)
+        if not self._left:
+            raise AuthError(Reason.CALLER_NOT_ALLOWED)
+        return EndsAtOnce(has_event=self._left.pop(0))
+
+
+async def test_a_watch_is_resumed_ever_more_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    monkeypatch.setattr("authsvc.client.admin_watch.asyncio.sleep", sleep)
+    monkeypatch.setattr("authsvc.client.retries.random.uniform", lambda _, longest: longest)
+    opens = Opens([False] * 12 + [True, False])
+    watch = Watch(cast("Any", opens), pb.WatchSessionsRequest())
+    await watch.begin()
+    with pytest.raises(AuthError):
+        async for _ in watch.events():
+            pass
+    growing = [0.05 * 2**number for number in range(10)]
+    assert waits == [*growing, 30.0, 30.0, 0.05, 0.1]
+    assert opens.policies == [None, *[RESUMPTION] * 14]
 
 
 async def test_a_denied_call_is_not_retried(

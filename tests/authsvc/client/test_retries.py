@@ -6,6 +6,7 @@ from authsvc.client.retries import (
     BACKOFF_SECONDS,
     MAX_BACKOFF_SECONDS,
     RETRIES,
+    WATCH_BACKOFF_SECONDS,
     RetryBudget,
     RetryPolicy,
 )
@@ -21,6 +22,12 @@ def test_waits_are_random_and_grow_up_to_a_bound() -> None:
         assert bound * BACKOFF_SECONDS / 2 < longest[attempts] <= bound * BACKOFF_SECONDS
     for attempts in (6, 10_000):
         assert MAX_BACKOFF_SECONDS / 2 < longest[attempts] <= MAX_BACKOFF_SECONDS
+
+
+def test_waits_of_what_retries_without_an_end_grow_further() -> None:
+    policy = RetryPolicy(0.5, max_backoff_seconds=WATCH_BACKOFF_SECONDS)
+    longest = max(policy.backoff_seconds(10_000) for _ in range(200))
+    assert WATCH_BACKOFF_SECONDS / 2 < longest <= WATCH_BACKOFF_SECONDS
 
 
 def test_retries_are_a_tenth_of_the_load_in_the_long_run() -> None:

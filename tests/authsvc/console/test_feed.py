@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -126,7 +127,14 @@ async def test_a_sign_out_is_among_the_events_of_the_sessions_that_it_concerns(
 async def test_a_watch_that_fails_is_logged_once_and_retried(
     site: Site, clock: Clock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("authsvc.console.feed.RETRY_SECONDS", 0.0)
+    waits: list[int] = []
+
+    def backoff_seconds(failed: int) -> float:
+        waits.append(failed)
+        return 0.0
+
+    retries = SimpleNamespace(backoff_seconds=backoff_seconds)
+    monkeypatch.setattr("authsvc.console.feed.RETRIES", retries)
     async with clients(site.address, site.tls) as other:
         (site.tls / "operator").write_text("stranger" * 8)
         feed = Feed(other.operator, events_kept=10, clock=clock)
@@ -136,6 +144,7 @@ async def test_a_watch_that_fails_is_logged_once_and_retried(
         assert feed.since is None
         await until(lambda: caplog.text.count("a caller was denied") > 2)
         assert caplog.text.count("events cannot be watched: CALLER_NOT_ALLOWED") == 1
+        assert waits[:2] == [1, 2]
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task

@@ -468,6 +468,47 @@ async def test_an_issuer_that_is_no_longer_configured_is_revoked_on_request(site
     await site.operator.revoke_token(gone, "j1", allow_unknown_issuer=True)
 
 
+def admin_actions(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """The methods of ``ADMIN_ACTION`` so far, which are forgotten."""
+    found = [
+        str(record.__dict__["detail"]).partition(";")[0]
+        for record in caplog.records
+        if record.__dict__.get("event_type") == "ADMIN_ACTION"
+    ]
+    caplog.clear()
+    return found
+
+
+async def test_a_command_is_one_event(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    for number in range(11):
+        await site.resolve(f"session-{number}")
+    assert len(await site.listed(page_size=1)) == 11
+    assert admin_actions(caplog) == ["ListSessions"]
+    # A page token, and a resume token, of another connection: it has not begun with the first page.
+    page = await site.operator.page(page_size=1)
+    async with site.operator.watching() as events:
+        await site.resolve("new")
+        (watched,) = await taken(events, 1)
+    assert admin_actions(caplog) == ["ListSessions", "WatchSessions"]
+    async with site.stub("operator") as raw:
+        for _ in range(3):
+            await raw.admin.ListSessions(
+                pb.ListSessionsRequest(page_token=page.next_page_token, page_size=1),
+                metadata=raw.metadata,
+                timeout=WAIT_SECONDS,
+            )
+        for _ in range(30):
+            request = pb.WatchSessionsRequest(resume_token=watched.resume_token)
+            call = raw.admin.WatchSessions(request, metadata=raw.metadata, timeout=WAIT_SECONDS)
+            await call.initial_metadata()
+            call.cancel()
+    assert admin_actions(caplog) == ["ListSessions", "WatchSessions"]
+    for session_id in ("session-1", "session-2"):
+        await site.operator.get(session_id)
+    assert admin_actions(caplog) == ["GetSession"] * 2
+
+
 def timestamp(seconds: float) -> Timestamp:
     return Timestamp(seconds=int(seconds))
 

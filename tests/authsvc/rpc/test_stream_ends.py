@@ -15,6 +15,7 @@ from authsvc.access.callers import LOCAL_CALLER, Caller, Callers
 from authsvc.access.limits import CallerLimits
 from authsvc.access.usage import Usages
 from authsvc.admin.watches import Watch
+from authsvc.audit.admin_actions import AdminActions
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.events import EventType, SessionEvent
 from authsvc.internal.v1.frames_pb2 import RequestFrames
@@ -121,6 +122,9 @@ class FirstAtOnce:
 
 class EventsWithoutEnd:
     """Stands in for ``SessionAdmin``: there is always another event."""
+
+    def __init__(self) -> None:
+        self.actions = AdminActions()
 
     @property
     def watches(self) -> EventsWithoutEnd:

@@ -372,7 +372,10 @@ async def listed(
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
 async def test_a_list_is_newest_first_then_by_id_last_first(store: SessionStore, size: int) -> None:
-    made = [(100.0, "a"), (100.0, "b"), (100.0, "B"), (100.5, "~"), (1.8e9, "c"), (99.0, "d")]
+    made = [
+        *((100.0, name) for name in ("a", "b", "bb", "ba", "B")),
+        *((100.5, "~"), (1.8e9, "c"), (99.0, "d")),
+    ]
     for time, session_id in made:
         await put(store, record(session_id, now=time))
     assert await listed(store, size=size) == sorted(made, reverse=True)
