@@ -62,7 +62,7 @@ def main(names: tuple[str, ...], lists: bool, is_short: bool, folder: Path) -> N
     try:
         for group in _stages(chosen, is_short=is_short):
             results += uvloop.run(_do(group, folder.resolve(), is_short=is_short))
-    except* (ProgramError, ValkeyError, OSError) as errors:
+    except* (DrillError, ProgramError, ValkeyError, OSError) as errors:
         raise click.ClickException("\n".join(map(str, errors.exceptions))) from None
     click.echo(f"\n{report.of_drills(results)}\n\n{time.monotonic() - start:.0f} s. Logs: {folder}")
     sys.exit(0 if all(result.passed for result in results) else 1)
@@ -99,9 +99,26 @@ async def _practised(drill: Drill, stage: Stage) -> Result:
     stage.step("after")
     await stage.hold(AFTER_SECONDS, short=0.5)
     stage.tally.close()
+    await _alerts(drill, stage)
     result = Result(drill, stage.tally, tuple(stage.missed), tuple(stage.notes))
     click.echo(report.of_steps(result))
     return result
+
+
+async def _alerts(drill: Drill, stage: Stage) -> None:
+    """Report which alerts have fired, and in which step."""
+    if stage.watch is None:
+        return
+    # Steps are timed by the monotonic clock.
+    offset = time.time() - time.monotonic()
+    steps = stage.tally.steps
+    fired = await stage.watch.fired(steps[0].start + offset)
+    for alert in fired:
+        step = [it for it in steps if it.start + offset <= alert.time][-1]
+        seconds = alert.time - step.start - offset
+        stage.note(f"{alert.name} fired {seconds:.0f} s after the beginning of: {step.text}")
+    silent = drill.alerts - {alert.name for alert in fired}
+    stage.check(f"{', '.join(sorted(silent))} fired", not silent)
 
 
 if __name__ == "__main__":

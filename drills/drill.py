@@ -20,6 +20,7 @@ class Drill:
             failed.
         steps: does it.
         store: of the installation.
+        alerts: what fires, if a Prometheus is there to say so.
         is_short: whether the short form has it.
     """
 
@@ -30,3 +31,4 @@ class Drill:
     steps: Callable[[Stage], Awaitable[None]]
     store: StoreKind = "valkey"
     is_short: bool = False
+    alerts: frozenset[str] = frozenset()

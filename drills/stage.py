@@ -21,6 +21,7 @@ from drills.errors import DrillError
 from drills.installation import Installation
 from drills.load import Load, http_client
 from drills.programs import Adapter, Ran, Replica, run_as_written
+from drills.prometheus import Prometheus, executable, prometheus
 from drills.tally import Call, Tally
 
 ADAPTERS = 2
@@ -49,6 +50,7 @@ class Stage:
         is_short: whether waits are as short as they can be.
         replicas: of authsvc; drills may add some.
         adapters: the MCP servers that the load calls.
+        watch: the Prometheus that scrapes all of them; None where there is none.
         are_out: whether the load is kept out of the adapters, as by their ingress.
         load: the MCP clients.
         http: makes requests.
@@ -69,6 +71,7 @@ class Stage:
     notes: list[str] = field(default_factory=list)
     server: Valkey | None = None
     are_out: bool = False
+    watch: Prometheus | None = None
 
     @property
     def folder(self) -> Path:
@@ -197,8 +200,13 @@ class Stage:
 
     def publish(self, *, without: Replica | None = None) -> None:
         """Have the name of authsvc stand for the replicas that run."""
-        running = (it for it in self.replicas if it.is_running and it is not without)
+        running = [it for it in self.replicas if it.is_running and it is not without]
         self.installation.serve_at(replica.host for replica in running)
+        if self.watch is not None:
+            # What has ended in order is no target any more; what has crashed stays one.
+            authsvc = [it.metrics for it in self.replicas if it is not without]
+            adapters = [adapter.metrics for adapter in self.adapters]
+            self.watch.publish({"authsvc": authsvc, "mcp-adapter": adapters})
 
     async def is_ready(self, replica: Replica) -> bool:
         """Whether a replica's metrics say so."""
@@ -259,6 +267,10 @@ async def staged(folder: Path, store: StoreKind, *, is_short: bool) -> AsyncIter
         async with asyncio.TaskGroup() as starting:
             for program in (*replicas, *adapters):
                 starting.create_task(program.start())
+        watcher = None if is_short else executable()
+        if watcher is not None:
+            stage.watch = await running.enter_async_context(prometheus(watcher, folder, http))
+            stage.publish()
         yield stage
 
 

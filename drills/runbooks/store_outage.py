@@ -40,4 +40,5 @@ DRILL = Drill(
     page="docs/runbook.md#authsvcstorefails",
     before="in 135 s no alert fired",
     steps=steps,
+    alerts=frozenset({"AuthsvcStoreFails"}),
 )
