@@ -1,8 +1,9 @@
 """Makes what deploy/ mounts as secrets: certificates, passwords and tokens of one installation.
 
-    python deploy/make_secrets.py [FOLDER]        deploy/secrets by default
+    python deploy/make_secrets.py [FOLDER] [--caller NAME …]        deploy/secrets by default
     python deploy/make_secrets.py --rotate-ca start|issue|finish [FOLDER]
 
+A caller is an MCP server besides the adapter: it gets NAME-token, and authsvc NAME-token.sha256.
 What is there already stays; to have a file made anew, empty it first. It is then written in place,
 so that a container which has it mounted sees it change. Where an organisation has a secret store
 and a certificate authority of its own, those take this script's place.
@@ -16,8 +17,11 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
+import re
 import secrets
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from cryptography import x509
@@ -38,25 +42,42 @@ SERVERS = {
     # operator's beside it.
     "authsvc": ("authsvc", "authsvc.authsvc.svc", "authsvc.authsvc.svc.cluster.local", "localhost"),
     "valkey": ("valkey", "valkey.authsvc.svc", "valkey.authsvc.svc.cluster.local"),
+    # Of the console in compose, for a browser on the same machine.
+    "console": ("localhost",),
 }
-TOKENS = ("valkey-password", "valkey-operator-password", "adapter-token", "operator-token")
+USERS = {
+    "PASSWORD_SHA256": "valkey-password",
+    "OPERATOR_SHA256": "valkey-operator-password",
+    "EXPORTER_SHA256": "valkey-exporter-password",
+}
+"""Valkey's users: the placeholder of each digest, and the file of the password."""
+
+CALLERS = ("adapter", "operator", "console")
+
+EXPORTER = "rediss://exporter@valkey:6379"
+"""The address by which the exporter finds its password."""
 
 
-def make(folder: Path) -> list[str]:
+def make(folder: Path, callers: Sequence[str] = ()) -> list[str]:
     """Make what is missing or empty.
 
     Args:
         folder: where to; for its owner alone. The files in it can be read by all, since the
             container's user, who is somebody else, reads them through mounts of their own.
+        callers: names of more callers of authsvc.
 
     Returns:
         The names of the files that are new.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     before = _filled(folder)
-    for name in TOKENS:
+    tokens = [f"{name}-token" for name in (*CALLERS, *callers)]
+    for name in (*USERS.values(), *tokens):
         if name not in before:
             _write(folder / name, f"{secrets.token_urlsafe(32)}\n".encode())
+    # Lines of operators are added by hand. Compose mounts no file that does not exist.
+    if not (folder / "console-operators").exists():
+        _write(folder / "console-operators", b"")
     has_authority = {"ca.crt", "ca.key"} <= before
     authority = _authority(folder) if has_authority else _new_authority()
     if not has_authority:
@@ -65,6 +86,7 @@ def make(folder: Path) -> list[str]:
         if not has_authority or not {f"{name}.crt", f"{name}.key"} <= before:
             _issue(folder, name, authority)
     _write_users(folder)
+    _write_derived(folder)
     return sorted(_filled(folder) - before)
 
 
@@ -75,13 +97,23 @@ def _filled(folder: Path) -> set[str]:
 def _write_users(folder: Path) -> None:
     """Always: it follows from the passwords."""
     text = TEMPLATE.read_text()
-    for placeholder, name in (
-        ("PASSWORD_SHA256", "valkey-password"),
-        ("OPERATOR_SHA256", "valkey-operator-password"),
-    ):
-        password = (folder / name).read_text().strip()
-        text = text.replace(placeholder, hashlib.sha256(password.encode()).hexdigest())
+    for placeholder, name in USERS.items():
+        text = text.replace(placeholder, _digest(folder / name))
     _write(folder / "users.acl", text.encode())
+
+
+def _write_derived(folder: Path) -> None:
+    """Always: the digests of the tokens that are here, and the exporter's password in its form."""
+    # A second token during a rotation is NAME-token-2.
+    for token in (it for it in folder.glob("*-token*") if it.suffix != ".sha256"):
+        _write(folder / f"{token.name}.sha256", f"sha256:{_digest(token)}\n".encode())
+    password = (folder / "valkey-exporter-password").read_text().strip()
+    _write(folder / "valkey-exporter.json", json.dumps({EXPORTER: password}).encode())
+
+
+def _digest(path: Path) -> str:
+    """SHA-256 of the secret in a file, in hexadecimal."""
+    return hashlib.sha256(path.read_text().strip().encode()).hexdigest()
 
 
 def rotate_authority(folder: Path, step: str) -> str:
@@ -188,13 +220,22 @@ def main() -> None:
     """Do what the command line says."""
     parser = argparse.ArgumentParser(description="Makes the secrets of one installation.")
     parser.add_argument("--rotate-ca", choices=("start", "issue", "finish"))
+    parser.add_argument("--caller", action="append", default=[], type=_name, metavar="NAME")
     parser.add_argument("folder", nargs="?", type=Path, default=DEPLOY / "secrets")
     arguments = parser.parse_args()
     if arguments.rotate_ca is None:
-        said = ", ".join(make(arguments.folder)) or "nothing new"
+        said = ", ".join(make(arguments.folder, arguments.caller)) or "nothing new"
+    elif arguments.caller:
+        parser.error("give either --rotate-ca or --caller")
     else:
         said = rotate_authority(arguments.folder, arguments.rotate_ca)
     sys.stdout.write(f"{arguments.folder}: {said}\n")
+
+
+def _name(text: str) -> str:
+    if not re.fullmatch("[a-z0-9]([a-z0-9-]*[a-z0-9])?", text):
+        raise argparse.ArgumentTypeError("is made of a-z, 0-9 and hyphens, and begins with none")
+    return text
 
 
 if __name__ == "__main__":

@@ -1,9 +1,12 @@
-"""What is made of other files in the Helm chart: its configurations, and its table of values."""
+"""What is made of other files for Kubernetes: the chart's configurations and its table of values,
+and the alerts as an object.
+"""
 
 from __future__ import annotations
 
 import json
 import re
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,18 @@ import yaml  # type: ignore[import-untyped] # it has no stubs
 ROOT = Path(__file__).parents[1]
 CHART = ROOT / "deploy" / "helm" / "authsvc"
 CONFIG = ROOT / "deploy" / "config"
+ALERTS = ROOT / "deploy" / "monitoring" / "alerts.yaml"
+RULE = ROOT / "deploy" / "kubernetes" / "monitoring" / "rules.yaml"
+
+RULE_HEAD = """\
+# Made of ../../monitoring/alerts.yaml by `make reference`.
+apiVersion: monitoring.coreos.com/v1
+kind: PrometheusRule
+metadata:
+  name: authsvc
+  namespace: authsvc
+spec:
+"""
 
 BEGIN = "<!-- Made of values.yaml by `make reference`. -->\n"
 END = "<!-- End. -->\n"
@@ -21,12 +36,15 @@ _KEY = re.compile(r"^( *)([A-Za-z]\w*):")
 
 
 def pages() -> Iterator[tuple[Path, str]]:
-    """Each made file of the chart, and its text.
+    """Each made file, and its text.
 
     Helm reads no file outside of a chart, so that the configurations are copies.
     """
-    for name in ("authsvc.toml", "adapter.toml", "valkey.conf"):
+    for name in ("authsvc.toml", "adapter.toml", "console.toml", "valkey.conf"):
         yield CHART / "config" / name, (CONFIG / name).read_text(encoding="utf-8")
+    alerts = ALERTS.read_text(encoding="utf-8")
+    yield CHART / "config" / "alerts.yaml", alerts
+    yield RULE, RULE_HEAD + textwrap.indent(alerts, "  ")
     readme = CHART / "README.md"
     before, _, rest = readme.read_text(encoding="utf-8").partition(BEGIN)
     _, _, after = rest.partition(END)

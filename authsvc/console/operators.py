@@ -25,16 +25,17 @@ CONCURRENT_CHECKS = 2
 class OperatorsFile:
     """The operators of a file. The file is read again when it changes.
 
-    At the start every line has to be valid. Later, an invalid line is skipped, so that the removal
-    of another line takes effect all the same. A file with invalid lines only, which may be half-
-    written, leaves the last operators in force. A file that is missing or empty leaves none.
+    At the start every line has to be valid, but there may be none. Later, an invalid line is
+    skipped, so that the removal of another line takes effect all the same. A file with invalid
+    lines only, which may be half-written, leaves the last operators in force. A file that is
+    missing or empty leaves none.
 
     Args:
         path: the file; blank lines, and lines that begin with ``#``, are ignored.
 
     Raises:
         OSError: it cannot be read.
-        ValueError: a line is invalid, or there are no operators.
+        ValueError: a line is invalid.
     """
 
     def __init__(self, path: Path) -> None:
@@ -44,7 +45,7 @@ class OperatorsFile:
         if problems:
             raise ValueError(problems[0])
         if not self._operators:
-            raise ValueError("has no operators")
+            log.warning("operators_file has no operators, and nobody can sign in: %s", path)
         self._failures: NewEntries[str] = NewEntries()
         self._checks = asyncio.Semaphore(CONCURRENT_CHECKS)
 

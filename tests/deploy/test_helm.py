@@ -30,6 +30,9 @@ ABOUT: dict[str, Any] = yaml.safe_load((CHART / "Chart.yaml").read_text())
 DEFAULTS: dict[str, Any] = yaml.safe_load(VALUES.read_text())
 SCHEMA: dict[str, Any] = json.loads((CHART / "values.schema.json").read_text())
 
+OF_PROMETHEUS = {"PodMonitor", "PrometheusRule"}
+"""Kinds of its operator, whose schemas are not Kubernetes's."""
+
 OF_HELM = ("app.kubernetes.io/instance", "app.kubernetes.io/managed-by", "helm.sh/chart")
 """Labels that objects of a release have besides."""
 
@@ -62,18 +65,34 @@ OTHERS: dict[str, Any] = {
         "probeArguments": ["--key-file=own.key"],
     },
     "adapter": {**PROGRAM, "config": "  # It is indented.\nof = 'the adapter'\n"},
+    "console": {
+        **PLACEMENT,
+        "config": "of = 'the console'\n",
+        "resources": {"limits": {"memory": "1Gi"}},
+    },
+    "monitoring": {
+        "podMonitor": {"enabled": True, "labels": {"release": "own"}, "interval": "30s"},
+        "prometheusRule": {"enabled": True, "labels": {"release": "own"}},
+    },
     "valkey": {
         **PLACEMENT,
         "image": {"repository": "images.internal/valkey", "tag": "9.9.9"},
         "config": "port 0\n",
         "storage": {"size": "5Gi", "className": "fast"},
         "resources": {"limits": {"memory": "4Gi"}},
+        "maxUnavailable": 0,
+        "exporter": {
+            "enabled": True,
+            "image": {"repository": "images.internal/exporter", "tag": "9.9.9"},
+            "resources": {"limits": {"memory": "96Mi"}},
+        },
     },
     "networkPolicies": {
         **{
             name: [PEER]
             for name in (
-                *("dns", "adapterClients", "callers", "keyReaders", "signalSenders"),
+                *("dns", "prometheus", "adapterClients", "callers", "keyReaders"),
+                "signalSenders",
                 *("issuers", "s3"),
             )
         },
@@ -106,15 +125,17 @@ def pod(manifests: dict[Key, Manifest], program: str) -> dict[str, Any]:
 
 
 def container(manifests: dict[Key, Manifest], program: str) -> dict[str, Any]:
-    (only,) = pod(manifests, program)["containers"]
-    return dict(only)
+    first, *_ = pod(manifests, program)["containers"]
+    return dict(first)
 
 
 def secrets(manifests: dict[Key, Manifest], program: str) -> dict[str, str]:
     """Which Secret each file under /run/secrets is from."""
     (volume,) = [it for it in pod(manifests, program)["volumes"] if it["name"] == "secrets"]
     sources = [it["secret"] for it in volume["projected"]["sources"] if "secret" in it]
-    return {item["path"]: it["name"] for it in sources for item in it["items"]}
+    # One is mounted as a whole.
+    every: list[dict[str, str]] = [{"path": "*"}]
+    return {item["path"]: it["name"] for it in sources for item in it.get("items", every)}
 
 
 def pod_annotations(manifests: dict[Key, Manifest], program: str) -> dict[str, str]:
@@ -124,7 +145,7 @@ def pod_annotations(manifests: dict[Key, Manifest], program: str) -> dict[str, s
 
 
 def checksums(manifests: dict[Key, Manifest]) -> dict[str, str]:
-    programs = ("authsvc", "adapter", "valkey")
+    programs = ("authsvc", "adapter", "console", "valkey")
     return {it: pod_annotations(manifests, it)["checksum/config"] for it in programs}
 
 
@@ -142,7 +163,10 @@ def without_what_helm_adds(manifest: Manifest) -> Manifest:
         del plain["metadata"]["labels"][label]
     template = plain["spec"]["template"] if plain["kind"] in {"Deployment", "StatefulSet"} else {}
     if template:
-        assert list(template["metadata"].pop("annotations")) == ["checksum/config"]
+        annotations = template["metadata"]["annotations"]
+        del annotations["checksum/config"]
+        if not annotations:
+            del template["metadata"]["annotations"]
     return plain
 
 
@@ -166,34 +190,131 @@ def test_by_default_the_chart_is_the_kustomization(
         assert without_what_helm_adds(manifest) == kustomized[key], key
 
 
-def test_with_signals_the_chart_is_the_kustomization_with_its_component(
+def test_with_its_values_the_chart_is_the_kustomization_with_its_components(
     helm: Helm, tmp_path: Path
 ) -> None:
     for name in ("kubernetes", "config"):
         shutil.copytree(KUBERNETES.parent / name, tmp_path / name)
     kustomization = tmp_path / "kubernetes" / "kustomization.yaml"
-    text = kustomization.read_text()
-    assert text.count("# components: [signals]") == 1
-    kustomization.write_text(text.replace("# components: [signals]", "components: [signals]"))
+    text, sep, rest = kustomization.read_text().partition("# components:\n")
+    assert sep
+    lines = re.findall(r"^#   - (\S+) +# .+$", rest, re.MULTILINE)
+    assert {*lines} == {it.parent.name for it in KUBERNETES.glob("*/kustomization.yaml")}
+    kustomization.write_text(text + re.sub(r"^# (?=  - )", "", sep[2:] + rest, flags=re.MULTILINE))
     kustomized = without_digests(helm.kustomized(kustomization.parent))
     senders = {
         "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "ingress-nginx"}}
     }
     rendered = helm.rendered(
         CHART,
-        {"authsvc": {"receiveSignals": True}, "networkPolicies": {"signalSenders": [senders]}},
+        {
+            "authsvc": {"receiveSignals": True},
+            "networkPolicies": {"signalSenders": [senders]},
+            "monitoring": {"podMonitor": {"enabled": True}, "prometheusRule": {"enabled": True}},
+            "valkey": {"exporter": {"enabled": True}},
+        },
     )
-    for key in (("Service", "authsvc"), ("Deployment", "authsvc"), ("NetworkPolicy", "authsvc")):
-        validate(kustomized[key])
+    del kustomized["Namespace", "authsvc"]
+    assert set(rendered) == set(kustomized)
     for key, manifest in rendered.items():
-        assert without_what_helm_adds(manifest) == kustomized[key], key
+        in_order = sorted_ingress(kustomized[key])
+        assert sorted_ingress(without_what_helm_adds(manifest)) == in_order, key
+        if key[0] not in OF_PROMETHEUS:
+            validate(manifest)
+
+
+def sorted_ingress(manifest: Manifest) -> Manifest:
+    """With the rules in one order: which is first has no meaning, and components append theirs."""
+    if manifest["kind"] == "NetworkPolicy":
+        manifest.get("spec", {}).get("ingress", []).sort(key=json.dumps)
+    return manifest
+
+
+def test_the_operator_of_prometheus_gets_every_alert_and_every_port(
+    helm: Helm, others: dict[Key, Manifest]
+) -> None:
+    alerts = yaml.safe_load((KUBERNETES.parent / "monitoring" / "alerts.yaml").read_text())
+    jobs = yaml.safe_load((KUBERNETES.parent / "monitoring" / "prometheus.yaml").read_text())
+    for rule in (
+        others["PrometheusRule", "authsvc"],
+        yaml.safe_load((KUBERNETES / "monitoring" / "rules.yaml").read_text()),
+    ):
+        assert rule["spec"] == alerts
+    assert others["PrometheusRule", "authsvc"]["metadata"]["labels"]["release"] == "own"
+    monitors = {name: it for (kind, name), it in others.items() if kind == "PodMonitor"}
+    assert set(monitors) == {"authsvc", "adapter", "valkey"}
+    known = {"valkey", *(it["job_name"] for it in jobs["scrape_configs"])}
+    for name, it in monitors.items():
+        kind = "StatefulSet" if name == "valkey" else "Deployment"
+        labels = others[kind, name]["spec"]["template"]["metadata"]["labels"]
+        assert it["spec"]["selector"]["matchLabels"].items() <= labels.items()
+        (endpoint,) = it["spec"]["podMetricsEndpoints"]
+        (relabelled,) = endpoint["relabelings"]
+        assert relabelled["targetLabel"] == "job"
+        assert relabelled["replacement"] in known
+        assert endpoint["interval"] == "30s"
+        assert it["metadata"]["labels"]["release"] == "own"
+        named = [
+            port["containerPort"]
+            for container in pod(others, name)["containers"]
+            for port in container["ports"]
+            if port["name"] == endpoint["port"]
+        ]
+        assert [pod_annotations(others, name)["prometheus.io/port"]] == list(map(str, named))
+    fewer = {
+        "monitoring": {"podMonitor": {"enabled": True}},
+        "adapter": {"enabled": False},
+        "valkey": {"enabled": False},
+    }
+    found = [name for kind, name in helm.rendered(CHART, fewer) if kind == "PodMonitor"]
+    assert found == ["authsvc"]
+
+
+def test_the_exporter_reaches_valkey_by_the_name_of_its_certificate(
+    others: dict[Key, Manifest],
+) -> None:
+    (alias,) = pod(others, "valkey")["hostAliases"]
+    assert alias == {"ip": "127.0.0.1", "hostnames": ["valkey"]}
+    (exporter,) = pod(others, "valkey")["containers"][1:]
+    assert exporter["image"] == "images.internal/exporter:9.9.9"
+    assert exporter["resources"]["limits"] == {"memory": "96Mi"}
+    arguments = dict(it.removeprefix("--").split("=") for it in exporter["args"] if "=" in it)
+    assert arguments["redis.addr"] == "rediss://valkey:6379"
+    users = (KUBERNETES.parent / "config" / "users.acl").read_text()
+    (rights,) = re.findall(rf"^user {arguments['redis.user']} on \S+ (.+)$", users, re.MULTILINE)
+    assert rights == "resetchannels -@all +ping +info"
+    assert exporter["securityContext"] == container(others, "valkey")["securityContext"]
+    (volume,) = [it for it in pod(others, "valkey")["volumes"] if it["name"] == "exporter-secrets"]
+    mounted = {item["path"] for it in sources_of(volume) for item in it["items"]}
+    assert {f"/run/secrets/{it}" for it in mounted} == {
+        arguments["redis.password-file"],
+        arguments["tls-ca-cert-file"],
+    }
+    compose = yaml.safe_load((KUBERNETES.parent / "compose" / "monitoring.yaml").read_text())
+    assert compose["services"]["valkey-exporter"]["command"] == exporter["args"]
+
+
+def sources_of(volume: Manifest) -> list[Manifest]:
+    return [it["secret"] for it in volume["projected"]["sources"]]
+
+
+def test_a_drain_takes_valkey_away_or_waits(
+    rendered: dict[Key, Manifest], others: dict[Key, Manifest]
+) -> None:
+    most = [it["PodDisruptionBudget", "valkey"]["spec"] for it in (rendered, others)]
+    assert [it["maxUnavailable"] for it in most] == [1, 0]
+    for manifests in (rendered, others):
+        annotations = pod_annotations(manifests, "valkey")
+        assert annotations["cluster-autoscaler.kubernetes.io/safe-to-evict"] == "false"
+        assert annotations["karpenter.sh/do-not-disrupt"] == "true"
 
 
 def test_kubernetes_knows_every_field(
     rendered: dict[Key, Manifest], others: dict[Key, Manifest]
 ) -> None:
     for manifest in (*rendered.values(), *others.values()):
-        validate(manifest)
+        if manifest["kind"] not in OF_PROMETHEUS:
+            validate(manifest)
 
 
 # The chart by itself.
@@ -286,9 +407,10 @@ def test_these_tests_set_every_value() -> None:
 
 def test_images(helm: Helm, others: dict[Key, Manifest]) -> None:
     own = f"images.internal/authsvc@sha256:{'0' * 64}"
-    assert container(others, "authsvc")["image"] == container(others, "adapter")["image"] == own
+    for program in ("authsvc", "adapter", "console"):
+        assert container(others, program)["image"] == own
     assert container(others, "valkey")["image"] == "images.internal/valkey:9.9.9"
-    for program in ("authsvc", "adapter", "valkey"):
+    for program in ("authsvc", "adapter", "console", "valkey"):
         assert pod(others, program)["imagePullSecrets"] == [{"name": "registry"}]
     digest = f"sha256:{'1' * 64}"
     by = helm.rendered(CHART, {"image": {"tag": "2.0.0"}, "valkey": {"image": {"digest": digest}}})
@@ -303,17 +425,21 @@ def test_secrets_go_by_their_names(helm: Helm, others: dict[Key, Manifest]) -> N
         "authsvc.crt": "own-authsvctls",
         "authsvc.key": "own-authsvctls",
         "valkey-password": "own-valkeypassword",
-        "adapter-token": "own-adaptertoken",
-        "operator-token": "own-operatortoken",
+        "*": "own-servicetokendigests",
     }
     assert secrets(others, "adapter") == {"ca.crt": "own-ca", "adapter-token": "own-adaptertoken"}
+    assert secrets(others, "console") == {
+        "ca.crt": "own-ca",
+        "console-token": "own-consoletoken",
+        "console-operators": "own-consoleoperators",
+    }
     assert secrets(others, "valkey") == {
         "ca.crt": "own-ca",
         "valkey.crt": "own-valkeytls",
         "valkey.key": "own-valkeytls",
         "users.acl": "own-valkeyusers",
     }
-    none = dict.fromkeys(("valkeyPassword", "adapterToken", "operatorToken"), "")
+    none = dict.fromkeys(("valkeyPassword", "adapterToken", "serviceTokenDigests"), "")
     fewer = helm.rendered(CHART, {"secrets": none})
     assert set(secrets(fewer, "authsvc")) == {"ca.crt", "authsvc.crt", "authsvc.key"}
     assert set(secrets(fewer, "adapter")) == {"ca.crt"}
@@ -324,6 +450,7 @@ def test_a_configuration_is_given_as_text_and_rolls_its_own_pods_alone(
 ) -> None:
     assert others["ConfigMap", "authsvc"]["data"] == {"authsvc.toml": "of = 'authsvc'\n"}
     assert others["ConfigMap", "adapter"]["data"] == {"adapter.toml": OTHERS["adapter"]["config"]}
+    assert others["ConfigMap", "console"]["data"] == {"console.toml": "of = 'the console'\n"}
     assert others["ConfigMap", "valkey"]["data"] == {"valkey.conf": "port 0\n"}
     before = checksums(rendered)
     for program, checksum in before.items():
@@ -334,7 +461,7 @@ def test_a_configuration_is_given_as_text_and_rolls_its_own_pods_alone(
         assert [it for it in before if before[it] != after[it]] == [program]
 
 
-@pytest.mark.parametrize("program", ["authsvc", "adapter", "valkey"])
+@pytest.mark.parametrize("program", ["authsvc", "adapter", "console", "valkey"])
 def test_where_pods_run_and_what_they_get(others: dict[Key, Manifest], program: str) -> None:
     spec = pod(others, program)
     assert {name: spec[name] for name in ("nodeSelector", "tolerations")} == {
@@ -374,9 +501,15 @@ def test_everything_is_in_the_namespace_of_the_release(others: dict[Key, Manifes
 
 
 def test_authsvc_alone(helm: Helm) -> None:
-    alone = helm.rendered(CHART, {"adapter": {"enabled": False}, "valkey": {"enabled": False}})
+    alone = helm.rendered(
+        CHART, {name: {"enabled": False} for name in ("adapter", "console", "valkey")}
+    )
     assert {name for _, name in alone} == {"authsvc", "default-deny", "dns"}
     assert len(policy(alone, "authsvc")["egress"]) == 1
+    calls, _ = policy(alone, "authsvc")["ingress"]
+    assert calls["from"] == [
+        {"podSelector": {"matchLabels": {"app.kubernetes.io/name": "adapter"}}}
+    ]
 
 
 def test_ports_beside_that_of_the_calls_are_open_where_they_are_wanted(
@@ -396,7 +529,7 @@ def test_ports_beside_that_of_the_calls_are_open_where_they_are_wanted(
         ("https-signals", 50054),
     ]
     closed = {"networkPolicies": {"keyReaders": [PEER], "signalSenders": [PEER]}}
-    assert len(policy(helm.rendered(CHART, closed), "authsvc")["ingress"]) == 1
+    assert len(policy(helm.rendered(CHART, closed), "authsvc")["ingress"]) == 2
 
 
 def test_probes_get_their_arguments(others: dict[Key, Manifest]) -> None:
@@ -412,8 +545,8 @@ def test_the_values_of_the_page_about_gateways(helm: Helm) -> None:
     manifests = helm.rendered(CHART, yaml.safe_load(block.text))
     for manifest in manifests.values():
         validate(manifest)
-    calls, keys = policy(manifests, "authsvc")["ingress"]
-    assert len(calls["from"]) == 2
+    calls, _, keys = policy(manifests, "authsvc")["ingress"]
+    assert len(calls["from"]) == 3
     assert len(keys["from"]) == 1
     mounted = secrets(manifests, "authsvc")
     command = container(manifests, "authsvc")["readinessProbe"]["exec"]["command"]
@@ -426,10 +559,14 @@ def test_the_values_of_the_page_about_gateways(helm: Helm) -> None:
 
 
 def test_peers_and_rules_are_those_that_are_given(others: dict[Key, Manifest]) -> None:
-    calls, keys, signals = policy(others, "authsvc")["ingress"]
-    assert calls["from"][1:] == keys["from"] == signals["from"] == [PEER]
-    opened = [it["port"] for rule in (calls, keys, signals) for it in rule["ports"]]
-    assert opened == [50051, 50053, 50054]
+    rules = policy(others, "authsvc")["ingress"]
+    calls, metrics, keys, signals = rules
+    assert calls["from"][2:] == metrics["from"] == keys["from"] == signals["from"] == [PEER]
+    opened = [it["port"] for rule in rules for it in rule["ports"]]
+    assert opened == [50051, 9464, 50053, 50054]
+    for program, port in (("adapter", 9564), ("valkey", 9121)):
+        watched = policy(others, program)["ingress"][-1]
+        assert watched == {"from": [PEER], "ports": [{"protocol": "TCP", "port": port}]}
     assert policy(others, "authsvc")["egress"][1]["to"] == [PEER]
     assert policy(others, "authsvc")["egress"][2:] == [RULE]
     assert policy(others, "adapter")["ingress"][0]["from"] == [PEER]
@@ -447,7 +584,7 @@ def test_an_empty_list_of_peers_lets_nobody_in_or_out(helm: Helm) -> None:
         CHART, {"networkPolicies": empty, "valkey": {"enabled": False}}, namespace="authsvc"
     )
     names = [name for kind, name in manifests if kind == "NetworkPolicy"]
-    assert set(names) == {"default-deny", "dns", "authsvc", "adapter"}
+    assert set(names) == {"default-deny", "dns", "authsvc", "adapter", "console"}
     for name in names:
         spec = policy(manifests, name)
         assert spec["policyTypes"]
@@ -456,6 +593,16 @@ def test_an_empty_list_of_peers_lets_nobody_in_or_out(helm: Helm) -> None:
         for rule in spec.get("egress") or []:
             assert rule["to"], name
         validate(manifests["NetworkPolicy", name])
+
+
+def test_another_server_is_let_in_as_the_page_says(helm: Helm) -> None:
+    """The yaml of docs/operations.md."""
+    (block,) = (it for it in blocks_of("docs/operations.md") if it.language == "yaml")
+    (peer,) = peers = yaml.safe_load(block.text)
+    assert set(peer) == {"namespaceSelector", "podSelector"}
+    manifests = helm.rendered(CHART, {"networkPolicies": {"callers": peers}})
+    validate(manifests["NetworkPolicy", "authsvc"])
+    assert policy(manifests, "authsvc")["ingress"][0]["from"][-1] == peer
 
 
 def test_without_network_policies(helm: Helm) -> None:

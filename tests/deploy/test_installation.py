@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import hashlib
+import json
 import os
 import re
 import socket
@@ -21,6 +23,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from secrets import token_hex
 from types import MappingProxyType
 
 import anyio
@@ -30,7 +33,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from redis.exceptions import AuthenticationError, NoPermissionError
 
-from authsvc.client import AuthClient, ClientTls
+from authsvc.access.service_tokens import ServiceTokenFile
+from authsvc.client import AdminClient, AuthClient, ClientTls
 from authsvc.common.settings import load
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.events import EventType, RecordFilter, SessionEvent
@@ -63,8 +67,8 @@ def secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def make_secrets(folder: Path, *, errors: bool = False) -> str:
-    made = run_make_secrets(str(folder))
+def make_secrets(folder: Path, *arguments: str, errors: bool = False) -> str:
+    made = run_make_secrets(str(folder), *arguments)
     made.check_returncode()
     return made.stderr + made.stdout if errors else made.stdout
 
@@ -108,8 +112,16 @@ def settings_of(secrets: Path, valkey: Valkey, idp: IdentityProvider, listen: st
     url = valkey.url.replace("redis://", "redis://authsvc@")
     changes = {"url": url, "ca_file": None, "timeout_seconds": TIMEOUT_SECONDS}
     store = settings.store.model_copy(update=changes)
+    assert settings.metrics is not None
+    metrics = settings.metrics.model_copy(update={"listen": "127.0.0.1:0"})
     return settings.model_copy(
-        update={"listen": listen, "issuers": (issuer,), "store": store, "drain_seconds": 0.0}
+        update={
+            "listen": listen,
+            "metrics": metrics,
+            "issuers": (issuer,),
+            "store": store,
+            "drain_seconds": 0.0,
+        }
     )
 
 
@@ -183,7 +195,10 @@ async def test_an_operator_revokes_as_the_page_says(
         assert made.session is not None
         drill = tmp_path / "drill.py"
         drill.write_text(
-            script.replace("/run/secrets", str(secrets)).replace(":50051", f":{here.port}")
+            # "authsvc" has no address here; the certificate has this name, too.
+            script.replace("/run/secrets", str(secrets)).replace(
+                "authsvc:50051", f"localhost:{here.port}"
+            )
         )
         done = await anyio.run_process([sys.executable, "-W", "error", str(drill)])
         listed, revoked = done.stdout.decode().splitlines()
@@ -308,7 +323,7 @@ async def test_authsvc_talks_to_valkey_and_to_nobody_in_its_place(
             await store.close()
 
 
-async def test_others_may_do_next_to_nothing(valkey: Valkey) -> None:
+async def test_others_may_do_next_to_nothing(secrets: Path, valkey: Valkey) -> None:
     with (
         pytest.raises(AuthenticationError),
         valkey.client(username=None, password=None, retry=None) as anybody,
@@ -319,6 +334,20 @@ async def test_others_may_do_next_to_nothing(valkey: Valkey) -> None:
         for command in (("GET", "authsvc:{0}:s:first"), ("INFO",), ("CONFIG", "GET", "*")):
             with pytest.raises(NoPermissionError):
                 probe.execute_command(*command)
+    with valkey.client(
+        username="exporter", password=secret(secrets, "valkey-exporter-password")
+    ) as exporter:
+        assert exporter.ping()
+        assert "maxmemory" in exporter.info("all")
+        for command in (
+            ("GET", "authsvc:{0}:s:first"),
+            ("SLOWLOG", "GET"),
+            ("CONFIG", "GET", "*"),
+            ("CLIENT", "LIST"),
+            ("SCAN", "0"),
+        ):
+            with pytest.raises(NoPermissionError):
+                exporter.execute_command(*command)
     with valkey.client() as operator:
         for command in (("SET", "authsvc:{0}:s:first", "x"), ("FLUSHALL",), ("SHUTDOWN",)):
             with pytest.raises(NoPermissionError):
@@ -395,6 +424,40 @@ def test_a_backup_brings_back_what_it_holds(secrets: Path, tmp_path: Path) -> No
 # Secrets.
 
 
+def test_digests_are_those_of_the_tokens_and_more_callers_get_theirs(tmp_path: Path) -> None:
+    names = ["adapter", "console", "operator"]
+    make_secrets(tmp_path)
+    digests = {name: ServiceTokenFile(tmp_path / f"{name}-token.sha256").digest() for name in names}
+    for name in names:
+        token = secret(tmp_path, f"{name}-token")
+        assert digests[name] == hashlib.sha256(token.encode()).digest()
+    made = make_secrets(tmp_path, "--caller", "wiki", "--caller", "files-2")
+    new = "files-2-token, files-2-token.sha256, wiki-token, wiki-token.sha256"
+    assert made.endswith(f": {new}\n")
+    assert ServiceTokenFile(tmp_path / "wiki-token.sha256").digest()
+    # A rotation: the second token beside the first, then in its place.
+    second = tmp_path / "wiki-token-2"
+    second.write_text(f"{token_hex(32)}\n")
+    make_secrets(tmp_path)
+    (tmp_path / "wiki-token").write_text(second.read_text())
+    second.unlink()
+    make_secrets(tmp_path)
+    first, other = (
+        ServiceTokenFile(tmp_path / f"wiki-token{it}.sha256").digest() for it in ("", "-2")
+    )
+    assert first == other
+    with pytest.raises(subprocess.CalledProcessError):
+        make_secrets(tmp_path, "--caller", "../wiki")
+
+
+def test_the_exporter_finds_its_password(secrets: Path) -> None:
+    passwords = json.loads((secrets / "valkey-exporter.json").read_text())
+    # redis_exporter looks its address up with the user of --redis.user in it.
+    assert passwords == {
+        "rediss://exporter@valkey:6379": secret(secrets, "valkey-exporter-password")
+    }
+
+
 def test_secrets_are_made_once(secrets: Path) -> None:
     assert make_secrets(secrets).endswith(": nothing new\n")
 
@@ -420,6 +483,7 @@ def test_another_authority_signs_all_certificates_anew(tmp_path: Path) -> None:
     make_secrets(tmp_path)
     for name in ("authsvc", "valkey"):
         check_certificate(tmp_path, name)
+    check_certificate(tmp_path, "console", asked="localhost")
 
 
 def test_the_authority_is_replaced_in_steps_that_keep_their_order(tmp_path: Path) -> None:
@@ -548,12 +612,36 @@ async def test_an_adapter_with_this_configuration_is_ready(
         config.write_text(
             text.replace("/run/secrets", str(secrets))
             .replace("0.0.0.0:8000", f"127.0.0.1:{port}")
+            .replace("0.0.0.0:9564", "127.0.0.1:0")
             .replace("dns:///authsvc:50051", f"dns:///localhost:{here.port}")
         )
         with spawn("mcp_adapter", "serve", "--config", str(config)) as adapter:
             await anyio.to_thread.run_sync(adapter.wait_for, "listening on", TIMEOUT_SECONDS)
             assert await asked(f"http://127.0.0.1:{port}/healthz") == (0, "")
             await until_well(f"http://127.0.0.1:{port}/readyz")
+
+
+async def test_the_console_with_this_configuration_answers_its_probe(
+    secrets: Path, valkey: Valkey, tmp_path: Path
+) -> None:
+    """Without an operator, too: then nobody can sign in."""
+    port = free_port()
+    text = (DEPLOY / "config" / "console.toml").read_text()
+    config = tmp_path / "console.toml"
+    async with installed(secrets, valkey, IdentityProvider(time.time)) as here:
+        config.write_text(
+            text.replace("/run/secrets", str(secrets))
+            .replace("127.0.0.1:8081", f"127.0.0.1:{port}")
+            .replace("dns:///authsvc:50051", f"localhost:{here.port}")
+        )
+        with spawn("authsvc", "console", "--config", str(config)) as console:
+            await anyio.to_thread.run_sync(console.wait_for, "listening on", TIMEOUT_SECONDS)
+            await until_well(f"http://127.0.0.1:{port}/sign-in")
+            assert "operators_file has no operators" in console.output
+        tls = ClientTls(secrets / "ca.crt", service_token_file=secrets / "console-token")
+        async with AdminClient(f"localhost:{here.port}", tls=tls) as operator:
+            nobody = RecordFilter(issuer="https://idp.example.com", subject="nobody")
+            assert [record async for record in operator.list(nobody)] == []
 
 
 async def test_what_speaks_http_is_asked_for_its_health() -> None:

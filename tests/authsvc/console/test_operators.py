@@ -132,8 +132,6 @@ def rewrite(path: Path, text: str) -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda line: "", "has no operators"),
-        (lambda line: "# nobody yet", "has no operators"),
         (lambda line: f"{line}\n{line}", "line 2: grace occurs twice"),
         (lambda line: line.replace("scrypt", "plain"), "line 1: not NAME:scrypt:COST:SALT:KEY"),
         (lambda line: line + ":more", "line 1: not NAME:scrypt:COST:SALT:KEY"),
@@ -152,6 +150,22 @@ def test_an_invalid_file_is_rejected(
     operators_file.write_text(change(operators_line))
     with pytest.raises(ValueError, match=says):
         OperatorsFile(operators_file)
+
+
+@pytest.mark.parametrize("content", ["", "\n", "# nobody yet"])
+@pytest.mark.anyio
+async def test_a_file_without_operators_lets_nobody_in_until_there_is_one(
+    operators_file: Path, operators_line: str, caplog: pytest.LogCaptureFixture, content: str
+) -> None:
+    operators_file.write_text(content)
+    operators = OperatorsFile(operators_file)
+    assert caplog.messages == [
+        f"operators_file has no operators, and nobody can sign in: {operators_file}"
+    ]
+    for name in (NAME, ""):
+        assert await operators.sign_in(name, PASSPHRASE) is None
+    rewrite(operators_file, operators_line)
+    assert await operators.sign_in(NAME, PASSPHRASE) is not None
 
 
 def test_the_command_prints_a_line_that_works(tmp_path: Path) -> None:
