@@ -11,7 +11,7 @@ from typing import Self, TypeVar
 from google.protobuf.empty_pb2 import Empty
 from grpc import aio
 
-from authsvc.client.breaker import Breaker
+from authsvc.client.breaker import NO_CREATIONS, Breaker
 from authsvc.client.calls import Calls, Method
 from authsvc.client.consistency import ConsistencyTokens
 from authsvc.client.decoding import Decoder
@@ -65,7 +65,8 @@ class AuthClient:
     time is retried at another replica, within its deadline and if that is safe: creating a session
     is retried only if the failed attempt changed nothing. While no replica answers, calls fail at
     their deadline; after five consecutive failures calls fail at once, except one each half second
-    that probes. A call that is cancelled is cancelled at authsvc, too.
+    that probes. Creations fail at once by themselves while the store takes no writes: other calls
+    go on. A call that is cancelled is cancelled at authsvc, too.
 
     It is used within ``async with``. It may be opened again once it is closed, and several times at
     once, as by two gates that share it: it is closed when the last of them leaves.
@@ -123,6 +124,7 @@ class AuthClient:
             grace_seconds=deadline_seconds + CLOSING_SECONDS,
         )
         self._breaker = Breaker(str(targets), clock)
+        self._creations = Breaker(str(targets), clock, NO_CREATIONS)
         self._calls = Calls(
             self._replicas, _POLICY, deadline_seconds=deadline_seconds, budget=RetryBudget()
         )
@@ -210,7 +212,8 @@ class AuthClient:
             calls=calls if calls > 1 else 0,
             credential_selection=_selection(credentials),
         )
-        resolution = await self._make(_RESOLVE, request.SerializeToString())
+        with self._breaker.call():
+            resolution = await self._make(_RESOLVE, request.SerializeToString())
         self._tokens.keep(session, resolution.consistency_token)
         return resolution
 
@@ -245,7 +248,8 @@ class AuthClient:
             rate_limits=wire.rate_limit_messages(rate_limits),
             credential_selection=_selection(credentials),
         )
-        answer, _ = await self._make(_CREATE, request)
+        with self._breaker.other_call(), self._creations.call():
+            answer, _ = await self._make(_CREATE, request)
         self._tokens.keep((answer.session.id, ""), answer.consistency_token)
         return wire.resolution_of(answer)
 
@@ -260,7 +264,8 @@ class AuthClient:
             NotOpenError: it is not open.
         """
         request = pb.RevokeSessionRequest(session_id=session_id)
-        _, rpc = await self._make(_REVOKE, request)
+        with self._breaker.other_call():
+            _, rpc = await self._make(_REVOKE, request)
         written = (await rpc.trailing_metadata()).get(wire.CONSISTENCY_TOKEN_KEY, "")
         self._tokens.keep((session_id, ""), str(written), ends=True)
 
@@ -271,8 +276,7 @@ class AuthClient:
             raise NotOpenError("AuthClient is used within `async with`")
         if self._certificates.renew():
             self._replicas.renew()
-        with self._breaker.call():
-            answer = await self._calls.make(method, request)
+        answer = await self._calls.make(method, request)
         self._known.set()
         return answer
 

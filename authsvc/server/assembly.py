@@ -261,7 +261,8 @@ async def _store(
     settings: Settings, metrics: Metrics, traces: Tracing, sessions: SessionAudit
 ) -> AsyncIterator[SessionStore]:
     observer = traces.observed("store", metrics.store.timed)
-    store = ObservedStore(await open_store(settings, sessions.ended), observer)
+    opened = await open_store(settings, sessions.ended)
+    store = ObservedStore(opened, observer, metrics.store_writes)
     try:
         yield store
     finally:

@@ -1,20 +1,25 @@
-"""Periodic tasks of a running service: keys, health, certificates, expired sessions, counts."""
+"""Periodic tasks of a running service: keys, health, certificates, the store, sessions."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from authsvc.admin.retention import remove_expired
 from authsvc.assertions.key_ring import REFRESH_SECONDS
+from authsvc.common.rarely import Rarely
+from authsvc.common.unexpected import log_unexpected
+from authsvc.domain.errors import AuthError
+from authsvc.domain.service_status import IssuerState
 from authsvc.net.certificate_files import CHECK_SECONDS
 from authsvc.rpc.health import HealthServicer
 from authsvc.server.assembly import Service
 from authsvc.server.config import Settings
 from authsvc.server.handlers import AUTHSVC_SERVICES
 from authsvc.signals.status import WRITE_SECONDS
+from authsvc.stores.writes import PROBE_KEPT_SECONDS, PROBE_KEY
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +36,13 @@ REFRESH_INTERVAL_SECONDS = 2.0
 
 REPORT_INTERVAL_SECONDS = 0.25
 """How often health is reported: short, so that a load balancer learns of a change at once."""
+
+PROBE_INTERVAL_SECONDS = 1.0
+"""How often a store that fails is asked. No request may reach a replica that is not ready: its
+failures are counted, and its recovery is seen, all the same."""
+
+FAILURE_LOG_SECONDS = 60.0
+"""How often one periodic task logs that it fails."""
 
 
 class Housekeeping:
@@ -49,6 +61,7 @@ class Housekeeping:
         self._counts_sessions = settings.metrics is not None
         self._serves_gateways = settings.ext_authz is not None
         self._keys_ready = False
+        self._missing: dict[str, str] | None = None
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -57,6 +70,7 @@ class Housekeeping:
         self._service.certificates.check()
         tasks = [
             asyncio.create_task(repeat("report", REPORT_INTERVAL_SECONDS, self._report_health)),
+            asyncio.create_task(repeat("probe", PROBE_INTERVAL_SECONDS, self.probe_store)),
             asyncio.create_task(repeat("sweep", SWEEP_INTERVAL_SECONDS, self._sweep)),
             asyncio.create_task(repeat("refresh", REFRESH_INTERVAL_SECONDS, self.refresh_keys)),
             asyncio.create_task(repeat("certificates", CHECK_SECONDS, self._check_certificates)),
@@ -93,14 +107,45 @@ class Housekeeping:
     async def _report_health(self) -> None:
         """SERVING only while the store is ready, and there are keys of every issuer; the service
         for gateways, only while there are keys of assertions, too."""
-        is_ready = self._keys_ready and self._service.store.ready
-        self._service.metrics.ready = is_ready
+        self._log_readiness(missing := self._what_is_missing())
+        self._service.metrics.ready = is_ready = not missing
         for name in ("", *AUTHSVC_SERVICES):
             self._health.report(name, serving=is_ready)
         if self._serves_gateways and (assertions := self._service.assertions) is not None:
             from authsvc.gateways.ext_authz import SERVICE_NAME
 
             self._health.report(SERVICE_NAME, serving=is_ready and assertions.keys.ready)
+
+    def _what_is_missing(self) -> dict[str, str]:
+        """What the service lacks to be ready, and why; empty once it is."""
+        missing = {} if self._service.store.ready else {"the session store": ""}
+        if not self._keys_ready:
+            for issuer in self._service.metrics.issuers:
+                if issuer.state is IssuerState.UNAVAILABLE:
+                    missing[f"keys of {issuer.issuer} ({issuer.key_source})"] = issuer.failure
+            missing = missing or {"keys of every issuer": ""}
+        return missing
+
+    def _log_readiness(self, missing: dict[str, str]) -> None:
+        """Log each change of what is missing, once. At the start, nothing has gone missing."""
+        before, self._missing = self._missing, missing
+        if missing.keys() == (before or {}).keys():
+            return
+        if not missing:
+            log.info("ready: nothing is missing any more")
+            return
+        parts = (f"{what}: {why}" if why else what for what, why in missing.items())
+        level = logging.INFO if before is None else logging.WARNING
+        log.log(level, "not ready: missing are %s", "; ".join(parts))
+
+    async def probe_store(self) -> None:
+        """Ask a store that fails: read while it is unavailable, write while it takes no writes."""
+        store, metrics = self._service.store, self._service.metrics
+        with suppress(AuthError):
+            if not store.ready:
+                await store.get(PROBE_KEY)
+            elif not metrics.store_writes.work:
+                await store.mark_received(PROBE_KEY, self._service.clock() + PROBE_KEPT_SECONDS)
 
     async def _sweep(self) -> None:
         self._service.session_audit.report_dropped()
@@ -122,7 +167,7 @@ async def repeat(
     *,
     begin: float | None = None,
 ) -> None:
-    """Run an action periodically, for ever. A failure is logged, and does not end it.
+    """Run an action periodically, for ever. A failure does not end it, and is logged once a minute.
 
     Args:
         what: its name in the log.
@@ -130,10 +175,20 @@ async def repeat(
         action: is run.
         begin: seconds until the first run; None for ``seconds``.
     """
+    failures = Rarely(FAILURE_LOG_SECONDS)
     await asyncio.sleep(seconds if begin is None else begin)
     while True:
         try:
             await action()
-        except Exception:
-            log.exception("%s has failed, and will be tried again", what)
+        except Exception as error:  # noqa: BLE001 - the task must go on
+            if failures.may_pass(type(error).__name__):
+                _log_failure(what, error)
         await asyncio.sleep(seconds)
+
+
+def _log_failure(what: str, error: Exception) -> None:
+    failed = f"{what} has failed, and will be tried again"
+    if isinstance(error, AuthError):
+        log.warning("%s: %s", failed, error)
+    else:
+        log_unexpected(log, failed, error)

@@ -23,6 +23,7 @@ from authsvc.assertions.signer import Assertions
 from authsvc.credentials.cache import CacheCounts
 from authsvc.domain.service_status import IssuerState, IssuerStatus, SessionCounts
 from authsvc.net.validity import Validity
+from authsvc.stores.writes import WriteState
 from authsvc.telemetry.counts import Checks, Operations, Resolves
 from authsvc.telemetry.families import (
     add_histogram,
@@ -49,6 +50,7 @@ class Metrics:
         create: resolves by ``CreateSession``.
         checks: checks of gateways.
         store: operations of the session store.
+        store_writes: whether the store takes writes.
         tokens: full verifications of tokens.
         credentials: requests to the credential broker, by ``credential_label``.
         issuing: lookups in the brokers' caches, and their calls, by the name of the credentials:
@@ -73,6 +75,7 @@ class Metrics:
     create: Resolves = field(default_factory=Resolves)
     checks: Checks = field(default_factory=Checks)
     store: Operations = field(default_factory=Operations)
+    store_writes: WriteState = field(default_factory=WriteState)
     tokens: Operations = field(default_factory=Operations)
     credentials: Operations = field(default_factory=Operations)
     issuing: dict[str, CacheCounts] = field(default_factory=lambda: {"": CacheCounts()})
@@ -218,6 +221,11 @@ class ServiceCollector(Collector):
         yield failures(
             "authsvc_store_operation_failures", "Failed operations of the session store.", store
         )
+        writes = GaugeMetricFamily(
+            "authsvc_store_writes", "1 if the last write to the session store worked, 0 if not."
+        )
+        writes.add_metric((), float(self._metrics.store_writes.work))
+        yield writes
         tokens = self._metrics.tokens
         yield results(
             "authsvc_token_checks",

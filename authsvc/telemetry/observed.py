@@ -6,10 +6,12 @@ Cache lookups are not observed: they are the observed object's own methods.
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncGenerator, Collection, Mapping
+from collections.abc import AsyncGenerator, Collection, Iterator, Mapping
+from contextlib import contextmanager
 
 from authsvc.credentials import CredentialBroker
 from authsvc.domain.credential_requests import DEFAULT, CredentialRequest
+from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.events import EventType, RecordFilter, SessionEvent
 from authsvc.domain.record import Record
 from authsvc.domain.resolution import Credentials, Principal, Secret
@@ -17,17 +19,27 @@ from authsvc.domain.revocation import NotBefore, NotBeforeKey, NotBefores
 from authsvc.domain.tokens import BearerToken, VerifiedToken
 from authsvc.stores import LoggedEvent, Page, SessionStore
 from authsvc.stores.documents import Document
+from authsvc.stores.writes import WriteState
 from authsvc.telemetry.counts import NONE, Timed
 from authsvc.telemetry.spans import OperationObserver
 from authsvc.tokens import TokenVerifier
 
 
 class ObservedStore:
-    """A ``SessionStore`` whose operations are observed."""
+    """A ``SessionStore`` whose operations are observed. It tells failed writes from other failures.
 
-    def __init__(self, store: SessionStore, observer: OperationObserver) -> None:
+    Args:
+        store: the store.
+        observer: of its operations.
+        writes: is told which writes work.
+    """
+
+    def __init__(
+        self, store: SessionStore, observer: OperationObserver, writes: WriteState
+    ) -> None:
         self._store = store
         self._observe = observer
+        self._writes = writes
         self.cached_record = store.cached_record
         self.cached_not_befores = store.cached_not_befores
         self.close = store.close
@@ -42,11 +54,14 @@ class ObservedStore:
             return await self._store.get(session_id)
 
     async def put(self, record: Record, event: EventType) -> str | None:
-        with self._observe("put"):
-            return await self._store.put(record, event)
+        with self._writing("put"):
+            token = await self._store.put(record, event)
+        if token is not None:
+            self._writes.worked()
+        return token
 
     async def confirm(self, record: Record) -> None:
-        with self._observe("confirm"):
+        with self._writing("confirm"):
             await self._store.confirm(record)
 
     async def touch(self, record: Record) -> None:
@@ -54,11 +69,11 @@ class ObservedStore:
             await self._store.touch(record)
 
     async def remove(self, record: Record) -> None:
-        with self._observe("remove"):
+        with self._writing("remove"):
             await self._store.remove(record)
 
     async def sweep(self, now: float) -> int:
-        with self._observe("sweep"):
+        with self._writing("sweep"):
             return await self._store.sweep(now)
 
     async def page(self, which: RecordFilter, *, after: str = "", size: int) -> Page:
@@ -70,15 +85,17 @@ class ObservedStore:
             return await self._store.records_of(issuer, subject, most=most)
 
     async def set_not_before(self, not_before: NotBefore) -> str:
-        with self._observe("set_not_before"):
-            return await self._store.set_not_before(not_before)
+        with self._writing("set_not_before"):
+            token = await self._store.set_not_before(not_before)
+        self._writes.worked()
+        return token
 
     async def get_not_befores(self, keys: Collection[NotBeforeKey]) -> NotBefores:
         with self._observe("get_not_befores"):
             return await self._store.get_not_befores(keys)
 
     async def delete_not_befores(self, set_before: float) -> None:
-        with self._observe("delete_not_befores"):
+        with self._writing("delete_not_befores"):
             await self._store.delete_not_befores(set_before)
 
     async def document(self, name: str) -> Document | None:
@@ -86,20 +103,24 @@ class ObservedStore:
             return await self._store.document(name)
 
     async def confirm_document(self, name: str) -> None:
-        with self._observe("confirm_document"):
+        with self._writing("confirm_document"):
             await self._store.confirm_document(name)
 
     async def put_document(self, name: str, document: Document) -> bool:
-        with self._observe("put_document"):
-            return await self._store.put_document(name, document)
+        with self._writing("put_document"):
+            is_written = await self._store.put_document(name, document)
+        if is_written:
+            self._writes.worked()
+        return is_written
 
     async def is_received(self, key: str) -> bool:
         with self._observe("is_received"):
             return await self._store.is_received(key)
 
     async def mark_received(self, key: str, until: float) -> None:
-        with self._observe("mark_received"):
+        with self._writing("mark_received"):
             await self._store.mark_received(key, until)
+        self._writes.worked()
 
     async def append(self, event: SessionEvent) -> None:
         with self._observe("append"):
@@ -111,6 +132,18 @@ class ObservedStore:
 
     def watch(self, position: str = "") -> AsyncGenerator[LoggedEvent, None]:
         return self._store.watch(position)
+
+    @contextmanager
+    def _writing(self, operation: str) -> Iterator[None]:
+        """Observe a write, and mark its failure as that of a write."""
+        try:
+            with self._observe(operation):
+                yield
+        except AuthError as error:
+            if error.reason is Reason.STORE_UNAVAILABLE:
+                error.of_write = True
+                self._writes.failed(error)
+            raise
 
 
 STORE_OPERATIONS = tuple(

@@ -82,7 +82,9 @@ class AuthServiceServicer:
         RESOURCE_EXHAUSTED (SESSION_LIMIT, OVERLOADED, RATE_LIMITED; the ErrorInfo of
         the last names the limit in its metadata, as "limit"), ABORTED (CONFLICT) and
         UNAVAILABLE (STORE_UNAVAILABLE, KEYS_UNAVAILABLE,
-        CREDENTIALS_UNAVAILABLE).
+        CREDENTIALS_UNAVAILABLE). The ErrorInfo of STORE_UNAVAILABLE has the metadata
+        "operation" with the value "write" where a write has failed: requests that
+        write nothing may still be served, as by a store without space.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -67,7 +67,9 @@ class AuthServiceStub:
     RESOURCE_EXHAUSTED (SESSION_LIMIT, OVERLOADED, RATE_LIMITED; the ErrorInfo of
     the last names the limit in its metadata, as "limit"), ABORTED (CONFLICT) and
     UNAVAILABLE (STORE_UNAVAILABLE, KEYS_UNAVAILABLE,
-    CREDENTIALS_UNAVAILABLE).
+    CREDENTIALS_UNAVAILABLE). The ErrorInfo of STORE_UNAVAILABLE has the metadata
+    "operation" with the value "write" where a write has failed: requests that
+    write nothing may still be served, as by a store without space.
     """
     ResolveSessionStream: _grpc.StreamStreamMultiCallable[_auth_pb2.ResolveSessionStreamRequest, _auth_pb2.ResolveSessionStreamResponse]
     """ResolveSession for a caller that multiplexes: one stream carries batches
@@ -133,7 +135,9 @@ class AuthServiceAsyncStub(AuthServiceStub):
     RESOURCE_EXHAUSTED (SESSION_LIMIT, OVERLOADED, RATE_LIMITED; the ErrorInfo of
     the last names the limit in its metadata, as "limit"), ABORTED (CONFLICT) and
     UNAVAILABLE (STORE_UNAVAILABLE, KEYS_UNAVAILABLE,
-    CREDENTIALS_UNAVAILABLE).
+    CREDENTIALS_UNAVAILABLE). The ErrorInfo of STORE_UNAVAILABLE has the metadata
+    "operation" with the value "write" where a write has failed: requests that
+    write nothing may still be served, as by a store without space.
     """
     ResolveSessionStream: _aio.StreamStreamMultiCallable[_auth_pb2.ResolveSessionStreamRequest, _auth_pb2.ResolveSessionStreamResponse]  # type: ignore[assignment]
     """ResolveSession for a caller that multiplexes: one stream carries batches
@@ -202,7 +206,9 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         RESOURCE_EXHAUSTED (SESSION_LIMIT, OVERLOADED, RATE_LIMITED; the ErrorInfo of
         the last names the limit in its metadata, as "limit"), ABORTED (CONFLICT) and
         UNAVAILABLE (STORE_UNAVAILABLE, KEYS_UNAVAILABLE,
-        CREDENTIALS_UNAVAILABLE).
+        CREDENTIALS_UNAVAILABLE). The ErrorInfo of STORE_UNAVAILABLE has the metadata
+        "operation" with the value "write" where a write has failed: requests that
+        write nothing may still be served, as by a store without space.
         """
 
     @_abc_1.abstractmethod

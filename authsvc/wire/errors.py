@@ -19,6 +19,10 @@ STATUS_DETAILS_KEY = "grpc-status-details-bin"
 LIMIT = "limit"
 """The member of ErrorInfo.metadata that names the limit of RATE_LIMITED."""
 
+OPERATION, WRITE = "operation", "write"
+"""The member of ErrorInfo.metadata that says that a write has failed, and its one value: the store
+may still serve requests that write nothing."""
+
 MAX_WHO_BYTES = 1_024
 """Most bytes of whose request a status is about: trailers may have 8 KiB."""
 
@@ -28,6 +32,8 @@ _CODES = {status: code_pb2.Code.Value(status.value) for status in GrpcStatus}
 def rpc_status_of(error: AuthError) -> status_pb2.Status:
     """The status that a caller sees: code, public message, reason, and when to retry."""
     about = {LIMIT: error.limit} if error.limit else {}
+    if error.of_write:
+        about[OPERATION] = WRITE
     details = [error_details_pb2.ErrorInfo(reason=error.reason.name, domain=DOMAIN, metadata=about)]
     status = status_pb2.Status(
         code=_CODES[error.reason.status],
@@ -67,13 +73,14 @@ def error_of(status: status_pb2.Status) -> AuthError | None:
     """The error in a status; None when it is not one of authsvc's."""
     reason: Reason | None = None
     retry_after_seconds: float | None = None
-    limit, principal = "", None
+    limit, principal, of_write = "", None, False
     for detail in status.details:
         info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
         who = pb.Principal()
         if detail.Unpack(info) and info.domain == DOMAIN:
             reason = Reason.__members__.get(info.reason)
             limit = info.metadata.get(LIMIT, "")
+            of_write = info.metadata.get(OPERATION) == WRITE
         elif detail.Unpack(retry):
             retry_after_seconds = retry.retry_delay.ToNanoseconds() / NANOS
         elif detail.Unpack(who):
@@ -81,7 +88,11 @@ def error_of(status: status_pb2.Status) -> AuthError | None:
     if reason is None:
         return None
     return AuthError(
-        reason, retry_after_seconds=retry_after_seconds, limit=limit, principal=principal
+        reason,
+        retry_after_seconds=retry_after_seconds,
+        limit=limit,
+        principal=principal,
+        of_write=of_write,
     )
 
 

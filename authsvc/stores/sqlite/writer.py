@@ -22,6 +22,10 @@ ResultT = TypeVar("ResultT")
 MAX_QUEUED_WRITES = 10_000
 """Further writes are rejected: a slow disk must not fill the memory."""
 
+WRITE_SECONDS = 1.5
+"""How long a caller waits for its write: less than the default deadline of calls, so that it learns
+that the store takes no writes, and not only that there is no answer."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Write:
@@ -59,11 +63,19 @@ class Writer:
         """Queue a write, and return its result once it is on disk.
 
         Raises:
-            AuthError: STORE_UNAVAILABLE; nothing has been written then.
+            AuthError: STORE_UNAVAILABLE; nothing has been written then, or after ``WRITE_SECONDS``
+                it is not known.
         """
         done: asyncio.Future[ResultT] = self._loop.create_future()
         self.submit(operation, done)
-        return await done
+        try:
+            async with asyncio.timeout(WRITE_SECONDS):
+                return await done
+        except TimeoutError:
+            raise unavailable(
+                f"{self._path}: no write has ended in {WRITE_SECONDS} s: another process holds the "
+                "file, or the disk does not answer"
+            ) from None
 
     def submit(
         self,
@@ -103,7 +115,8 @@ class Writer:
                         ended = True
                         break
                     batch.append(item)
-                self._commit(connection, batch)
+                if batch := [write for write in batch if not _is_abandoned(write)]:
+                    self._commit(connection, batch)
                 if ended:
                     return
         finally:
@@ -129,6 +142,11 @@ class Writer:
         # Before those who wait for the results go on.
         for record in removed:
             self._on_removed(record.id, record)
+
+
+def _is_abandoned(write: _Write) -> bool:
+    """Whether its caller waits no longer. What has not begun by then is not begun."""
+    return write.done is not None and write.done.cancelled()
 
 
 def _set_results(batch: list[_Write], results: list[Any]) -> None:

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 
-from authsvc.client.breaker import FAILURES, OPEN_SECONDS, UNAVAILABLE, Breaker
+from authsvc.client.breaker import (
+    FAILURES,
+    NO_CREATIONS,
+    OPEN_SECONDS,
+    UNAVAILABLE,
+    Breaker,
+    Fault,
+)
 from authsvc.domain.errors import AuthError, Reason
 from tests.support.clock import Clock
 
@@ -48,15 +56,73 @@ def test_it_opens_after_failures_in_a_row(clock: Clock) -> None:
     assert is_open(breaker)
 
 
-@pytest.mark.parametrize("reason", [it for it in Reason if it not in UNAVAILABLE])
-def test_an_answered_error_is_no_failure(clock: Clock, reason: Reason) -> None:
+NO_WRITE = AuthError(Reason.STORE_UNAVAILABLE, of_write=True)
+
+COUNTED = {
+    UNAVAILABLE: (AWAY, AuthError(Reason.STORE_UNAVAILABLE)),
+    NO_CREATIONS: (AWAY, AuthError(Reason.STORE_UNAVAILABLE), NO_WRITE),
+}
+"""The errors that each breaker counts."""
+
+ERRORS = (*map(AuthError, Reason), NO_WRITE)
+
+
+@pytest.mark.parametrize("fault", COUNTED, ids=lambda fault: fault.what)
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: f"{error.reason.name} {error.of_write}")
+def test_only_its_own_fault_counts(clock: Clock, fault: Fault, error: AuthError) -> None:
+    counted = [(it.reason, it.of_write) for it in COUNTED[fault]]
+    breaker = Breaker(TARGET, clock, fault)
+    for _ in range(FAILURES):
+        fail(breaker, error)
+    assert is_open(breaker) is ((error.reason, error.of_write) in counted)
+
+
+@pytest.mark.parametrize(
+    "error", [it for it in ERRORS if it is NO_WRITE or not UNAVAILABLE.counts(it)], ids=str
+)
+def test_an_answered_error_ends_the_failures(clock: Clock, error: AuthError) -> None:
+    breaker = Breaker(TARGET, clock)
+    for _ in range(2):
+        for _ in range(FAILURES - 1):
+            fail(breaker)
+        fail(breaker, error)
+    assert not is_open(breaker)
+
+
+def other(breaker: Breaker, error: AuthError | None = None) -> None:
+    """A call whose failure may have another cause."""
+    with breaker.other_call():
+        if error is not None:
+            raise error
+
+
+def test_a_failure_that_may_have_another_cause_does_not_count(clock: Clock) -> None:
     breaker = Breaker(TARGET, clock)
     for _ in range(2 * FAILURES):
-        fail(breaker, AuthError(reason))
-    for _ in range(FAILURES - 1):
-        fail(breaker)
-    fail(breaker, AuthError(reason))
+        with pytest.raises(AuthError):
+            other(breaker, AWAY)
     assert not is_open(breaker)
+
+
+@pytest.mark.parametrize("answer", [None, AuthError(Reason.TOKEN_EXPIRED), NO_WRITE], ids=str)
+def test_any_answer_closes_it(opened: Breaker, clock: Clock, answer: AuthError | None) -> None:
+    with pytest.raises(AuthError, match="last failure"):
+        other(opened, answer)
+    clock.advance(OPEN_SECONDS)
+    with suppress(AuthError):
+        other(opened, answer)
+    fail(opened)
+    assert not is_open(opened)
+
+
+def test_a_call_that_may_fail_by_another_cause_is_no_probe(opened: Breaker, clock: Clock) -> None:
+    clock.advance(OPEN_SECONDS)
+    for _ in range(2):
+        with pytest.raises(AuthError) as caught:
+            other(opened, AWAY)
+        assert caught.value is AWAY
+    with opened.call(), pytest.raises(AuthError, match="last failure"):
+        other(opened)
 
 
 def test_a_cancelled_call_does_not_count(clock: Clock) -> None:

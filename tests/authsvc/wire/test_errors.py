@@ -1,4 +1,4 @@
-"""What a status says of whose request it is."""
+"""What a status says of whose request it is, and of what has failed."""
 
 from __future__ import annotations
 
@@ -50,3 +50,11 @@ def test_an_error_says_whose_request_it_is_and_nothing_else_of_the_token(
 ) -> None:
     found = sent(principal)
     assert found == arrives
+
+
+@pytest.mark.parametrize("of_write", [False, True])
+def test_a_failed_write_is_told_from_other_failures(of_write: bool) -> None:
+    error = error_of(rpc_status_of(AuthError(Reason.STORE_UNAVAILABLE, of_write=of_write)))
+    assert error is not None
+    assert error.of_write is of_write
+    assert error.raisable().of_write is of_write
