@@ -182,6 +182,7 @@ BOUNDED = {
         "MemoryStore._log": "events_kept, 2.6 KB each on average",
         "MemoryStore._received": "verified signals, until each could not be accepted again",
         "MemoryStore._records": "the sessions themselves, until they expire; no cache",
+        "MemoryStore._sorted_ids": "the ids of the sessions themselves",
         "MemoryStore._unauthenticated": "unauthenticated_cap",
     },
     "authsvc/stores/record_cache.py": {

@@ -5,12 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from authsvc import __version__
-from authsvc.domain.events import RecordFilter, revoked_since
-from authsvc.domain.service_status import IssuerStatus, ServiceStatus, SessionCounts
+from authsvc.domain.service_status import IssuerStatus, ServiceStatus
 from authsvc.stores import SessionStore
-
-COUNT_PAGE_SIZE = 10_000
-"""Sessions that are counted at most, the newest first."""
 
 
 class StatusReport:
@@ -37,12 +33,12 @@ class StatusReport:
         """The status, now.
 
         Args:
-            count_sessions: whether sessions are counted: the newest ``COUNT_PAGE_SIZE``.
+            count_sessions: whether sessions are counted.
 
         Raises:
             AuthError: STORE_UNAVAILABLE, where sessions are counted.
         """
-        counts = await self._counted() if count_sessions else None
+        counts = await self._store.count(self._clock()) if count_sessions else None
         now = self._clock()
         return ServiceStatus(
             version=__version__,
@@ -51,17 +47,4 @@ class StatusReport:
             store_ready=self._store.ready,
             issuers=self._issuers(now),
             sessions=counts,
-        )
-
-    async def _counted(self) -> SessionCounts:
-        page = await self._store.page(RecordFilter(), size=COUNT_PAGE_SIZE)
-        now = self._clock()
-        present = [record for record in page.records if now < record.expire_time]
-        live = [record for record in present if revoked_since(record) is None]
-        authenticated = sum(record.authenticated for record in live)
-        return SessionCounts(
-            unauthenticated=len(live) - authenticated,
-            authenticated=authenticated,
-            revoked=len(present) - len(live),
-            truncated=bool(page.next),
         )

@@ -80,13 +80,11 @@ class SessionCounts:
         unauthenticated: without an identity.
         authenticated: with one.
         revoked: until their tombstones end.
-        truncated: whether there are older ones that were not counted.
     """
 
     unauthenticated: int = 0
     authenticated: int = 0
     revoked: int = 0
-    truncated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

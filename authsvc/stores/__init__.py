@@ -19,6 +19,7 @@ from typing import Protocol
 from authsvc.domain.events import EventType, RecordFilter, SessionEvent
 from authsvc.domain.record import Record
 from authsvc.domain.revocation import NotBefore, NotBeforeKey, NotBefores
+from authsvc.domain.service_status import SessionCounts
 from authsvc.stores.documents import DocumentStore
 from authsvc.stores.received import ReceivedStore
 
@@ -139,6 +140,9 @@ class SessionStore(DocumentStore, ReceivedStore, Protocol):
     async def page(self, which: RecordFilter, *, after: str = "", size: int) -> Page:
         """Records by ``create_time``, newest first, then by id, last first.
 
+        A subject and a prefix of ids are looked up in an index. Every other filter examines the
+        records one by one.
+
         Args:
             which: the filter.
             after: ``Page.next`` of the last page with the same filter; empty for the first.
@@ -157,6 +161,11 @@ class SessionStore(DocumentStore, ReceivedStore, Protocol):
             subject: claim ``sub``.
             most: how many, at most; further ones are not read.
         """
+        ...
+
+    async def count(self, now: float) -> SessionCounts:
+        """The number of all records by state, without those whose ``expire_time`` is ``now`` or
+        earlier. It reads no record."""
         ...
 
     # Not-befores.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_left, insort
+from collections import Counter
 from collections.abc import AsyncGenerator, Collection
 from dataclasses import replace
 from itertools import islice
@@ -12,9 +14,17 @@ from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.events import EVENT_BYTES, EventType, RecordFilter, SessionEvent, event_time
 from authsvc.domain.record import Record
 from authsvc.domain.revocation import NotBefore, NotBeforeKey, NotBefores
+from authsvc.domain.service_status import SessionCounts
 from authsvc.stores import LoggedEvent, OnRemoved, Page, ignore_removed
+from authsvc.stores.counting import counted_state, counts_of
 from authsvc.stores.documents import Document
-from authsvc.stores.paging import after_cursor, cursor_of, newest_first, parse_position
+from authsvc.stores.paging import (
+    after_cursor,
+    cursor_of,
+    end_of_prefix,
+    newest_first,
+    parse_position,
+)
 from authsvc.stores.record_cache import version_of
 
 
@@ -36,6 +46,7 @@ class MemoryStore:
     ) -> None:
         self._on_removed = on_removed
         self._records: dict[str, Record] = {}
+        self._sorted_ids: list[str] = []
         # In order of creation: a dict that is used as an ordered set.
         self._unauthenticated: dict[str, None] = {}
         self._not_befores = NotBefores()
@@ -69,6 +80,8 @@ class MemoryStore:
             return None
         if stored is not None and stored.create_time > record.create_time:
             return None
+        if stored is None:
+            insort(self._sorted_ids, record.id)
         self._records[record.id] = record
         self._append(SessionEvent(event, event_time(event, record), record))
         if record.authenticated:
@@ -112,10 +125,12 @@ class MemoryStore:
         """See ``SessionStore.page``."""
         self._check_open()
         older = after_cursor(after)
-        found = sorted(
-            (it for it in self._records.values() if which.matches(it) and older(it)),
-            key=newest_first,
+        records = (
+            map(self._records.__getitem__, self._ids_with(which.id_prefix))
+            if which.id_prefix
+            else self._records.values()
         )
+        found = newest_first(it for it in records if which.matches(it) and older(it))
         return Page(found[:size], cursor_of(found[size - 1]) if len(found) > size else "")
 
     async def records_of(self, issuer: str, subject: str, *, most: int) -> list[Record]:
@@ -123,6 +138,13 @@ class MemoryStore:
         self._check_open()
         which = RecordFilter(issuer=issuer, subject=subject)
         return list(islice(filter(which.matches, self._records.values()), most))
+
+    async def count(self, now: float) -> SessionCounts:
+        """See ``SessionStore.count``."""
+        self._check_open()
+        return counts_of(
+            Counter(counted_state(it) for it in self._records.values() if now < it.expire_time)
+        )
 
     async def set_not_before(self, not_before: NotBefore) -> str:
         """See ``SessionStore.set_not_before``."""
@@ -215,8 +237,13 @@ class MemoryStore:
         self._more.set()
         self._more = asyncio.Event()
 
+    def _ids_with(self, prefix: str) -> list[str]:
+        ids = self._sorted_ids
+        return ids[bisect_left(ids, prefix) : bisect_left(ids, end_of_prefix(prefix))]
+
     def _expire(self, session_id: str) -> None:
         record = self._records.pop(session_id)
+        del self._sorted_ids[bisect_left(self._sorted_ids, session_id)]
         self._unauthenticated.pop(session_id, None)
         self._append(SessionEvent(EventType.EXPIRED, event_time(EventType.EXPIRED, record), record))
         self._on_removed(session_id, record)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.record import Record
@@ -11,10 +11,9 @@ Cursor = tuple[float, str]
 """``create_time`` and id of the last record of a page."""
 
 
-def newest_first(record: Record) -> tuple[float, list[int]]:
-    """Sorts records by ``create_time``, newest first, then by id, last first."""
-    # The end: of two ids of which one begins with the other, the longer one comes first.
-    return -record.create_time, [*(-ord(character) for character in record.id), 1]
+def newest_first(records: Iterable[Record]) -> list[Record]:
+    """The records by ``create_time``, newest first, then by id, last first."""
+    return sorted(records, key=lambda record: (record.create_time, record.id), reverse=True)
 
 
 def cursor_of(record: Record) -> str:
@@ -54,6 +53,12 @@ def after_cursor(text: str) -> Callable[[Record], bool]:
     if cursor is None:
         return lambda record: True
     return lambda record: (record.create_time, record.id) < cursor
+
+
+def end_of_prefix(prefix: str) -> str:
+    """A text that sorts after every id with this prefix, and before every other id that sorts after
+    them: ids are ASCII."""
+    return prefix + "\x80"
 
 
 def parse_position(text: str) -> int:

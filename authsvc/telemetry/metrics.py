@@ -348,13 +348,8 @@ def _assertions(assertions: Assertions) -> Iterator[Metric]:
 
 def _sessions(counts: SessionCounts) -> Iterator[Metric]:
     sessions = GaugeMetricFamily(
-        "authsvc_sessions", "Live sessions among the newest ones in the store.", labels=("state",)
+        "authsvc_sessions", "Sessions in the store, without expired ones.", labels=("state",)
     )
     for state in ("authenticated", "unauthenticated", "revoked"):
         sessions.add_metric((state,), getattr(counts, state))
     yield sessions
-    truncated = GaugeMetricFamily(
-        "authsvc_sessions_truncated", "1 if older sessions were not counted."
-    )
-    truncated.add_metric((), float(counts.truncated))
-    yield truncated

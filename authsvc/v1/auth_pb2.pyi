@@ -1749,26 +1749,22 @@ class SessionCounts(_message.Message):
     UNAUTHENTICATED_COUNT_FIELD_NUMBER: _builtins.int
     AUTHENTICATED_COUNT_FIELD_NUMBER: _builtins.int
     REVOKED_COUNT_FIELD_NUMBER: _builtins.int
-    TRUNCATED_FIELD_NUMBER: _builtins.int
     unauthenticated_count: _builtins.int
     """Without an identity."""
     authenticated_count: _builtins.int
     """With one."""
     revoked_count: _builtins.int
     """Revoked, until their tombstones expire."""
-    truncated: _builtins.bool
-    """Whether only the newest 10,000 sessions were counted, as there are more."""
     def __init__(
         self,
         *,
         unauthenticated_count: _builtins.int = ...,
         authenticated_count: _builtins.int = ...,
         revoked_count: _builtins.int = ...,
-        truncated: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["authenticated_count", b"authenticated_count", "revoked_count", b"revoked_count", "truncated", b"truncated", "unauthenticated_count", b"unauthenticated_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authenticated_count", b"authenticated_count", "revoked_count", b"revoked_count", "unauthenticated_count", b"unauthenticated_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

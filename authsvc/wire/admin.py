@@ -214,7 +214,6 @@ def status_message(status: ServiceStatus) -> pb.GetServiceStatusResponse:
             unauthenticated_count=counts.unauthenticated,
             authenticated_count=counts.authenticated,
             revoked_count=counts.revoked,
-            truncated=counts.truncated,
         ),
     )
 
@@ -232,7 +231,6 @@ def service_status_of(message: pb.GetServiceStatusResponse) -> ServiceStatus:
             counts.unauthenticated_count,
             counts.authenticated_count,
             counts.revoked_count,
-            counts.truncated,
         )
         if message.HasField("sessions")
         else None,

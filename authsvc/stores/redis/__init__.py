@@ -12,6 +12,10 @@ Keys, with PREFIX "authsvc" and P the number of a partition, which is one slot o
 ``PREFIX:{P}:created``            sorted set  ids by ``create_time``: the order of lists
 ``PREFIX:{P}:expires``            sorted set  ids by ``expire_time``: what a sweep removes
 ``PREFIX:{P}:unauthenticated``    sorted set  ids of unauthenticated records: the cap
+``PREFIX:{P}:ids``                sorted set  ids by their text: for a search by prefix
+``PREFIX:{P}:revoked``            sorted set  ids of revoked records by ``expire_time``: a count
+``PREFIX:{P}:live_…``             sorted set  unauthenticated ids, but for the revoked: a count
+``PREFIX:{P}:indexed``            string      the three were checked; it expires after a day
 ``PREFIX:{P}:u:DIGEST``           set         ids of one subject
 ``PREFIX:{P}:events``             stream      the log
 ``PREFIX:{0}:not_befores``        hash        the not-befores

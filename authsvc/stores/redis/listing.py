@@ -28,6 +28,10 @@ CHUNK = 200
 SCAN_LIMIT = 10_000
 """Records that are examined for one page."""
 
+PREFIX_LIMIT = 2_000
+"""Ids with a prefix that are sorted for a page, of each partition. Where more ids have the prefix,
+their records are found by examining all."""
+
 
 class Listing:
     """Reads pages of records.
@@ -50,15 +54,16 @@ class Listing:
         scanned = 0
         chunk: list[str] = []
         last = after
-        async for place in self._newest(cursor):
-            chunk.append(place[1])
+        async for place in self._newest(cursor, which.id_prefix):
+            if place[1].startswith(which.id_prefix):
+                chunk.append(place[1])
             scanned += 1
             last = cursor_text(place)
             if len(chunk) == CHUNK or len(chunk) + len(found) >= size:
                 found += await self._matching(which, chunk)
                 chunk = []
             if len(found) >= size or scanned == SCAN_LIMIT:
-                return Page(found, last)
+                return Page(found + await self._matching(which, chunk), last)
         found += await self._matching(which, chunk)
         return Page(found, "")
 
@@ -87,7 +92,7 @@ class Listing:
             for first in range(0, len(ids), CHUNK):
                 matching = await self._matching(which, ids[first : first + CHUNK])
                 found += [record for record in matching if is_after(record)]
-        found.sort(key=newest_first)
+        found = newest_first(found)
         return Page(found[:size], cursor_of(found[size - 1]) if len(found) > size else "")
 
     async def _matching(self, which: RecordFilter, session_ids: list[str]) -> list[Record]:
@@ -103,9 +108,15 @@ class Listing:
                     found[session_id] = decode_value(session_id, value)
         return [found[it] for it in session_ids if it in found and which.matches(found[it])]
 
-    async def _newest(self, cursor: Cursor | None) -> AsyncIterator[Cursor]:
-        """The cursor of every record after ``cursor``, over all partitions."""
-        sources = [self._newest_of(partition, cursor) for partition in self._partitions]
+    async def _newest(self, cursor: Cursor | None, id_prefix: str) -> AsyncIterator[Cursor]:
+        """The cursor of every record after ``cursor``, over all partitions.
+
+        Where an index has the ids with the prefix, it is of these alone.
+        """
+        sources = [
+            await self._newest_with_prefix(partition, cursor, id_prefix)
+            for partition in self._partitions
+        ]
         heads = [(head, source) for source in sources if (head := await anext(source, None))]
         while heads:
             index = max(range(len(heads)), key=lambda number: heads[number][0])
@@ -116,6 +127,17 @@ class Listing:
                 heads.pop(index)
             else:
                 heads[index] = following, source
+
+    async def _newest_with_prefix(
+        self, partition: Partition, cursor: Cursor | None, id_prefix: str
+    ) -> AsyncGenerator[Cursor, None]:
+        if id_prefix:
+            answer = await self._link.run(
+                scripts.PREFIX_IDS, partition.base, id_prefix, PREFIX_LIMIT
+            )
+            if answer is not None:
+                return _newest_in(answer, cursor)
+        return self._newest_of(partition, cursor)
 
     async def _newest_of(
         self, partition: Partition, cursor: Cursor | None
@@ -135,3 +157,14 @@ class Listing:
             if len(members) < CHUNK:
                 return
             offset += CHUNK
+
+
+async def _newest_in(answer: list[bytes], cursor: Cursor | None) -> AsyncGenerator[Cursor, None]:
+    """The cursors of an answer of ``prefix_ids``, in order."""
+    places = [
+        (float(time), member.decode())
+        for member, time in zip(answer[::2], answer[1::2], strict=True)
+    ]
+    for place in sorted(places, reverse=True):
+        if cursor is None or place < cursor:
+            yield place

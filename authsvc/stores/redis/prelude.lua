@@ -8,6 +8,8 @@
 local base = KEYS[1]
 local CREATED, EXPIRES = base .. ':created', base .. ':expires'
 local UNAUTHENTICATED = base .. ':unauthenticated'
+local IDS, REVOKED = base .. ':ids', base .. ':revoked'
+local LIVE_UNAUTHENTICATED = base .. ':live_unauthenticated'
 local EXPIRED = 4
 
 local function record_key(id)
@@ -54,9 +56,53 @@ local function note_removed(id, value)
   table.insert(removed, value)
 end
 
+-- Whether a record counts as revoked, as `counted_state` of authsvc says it. The second line of a
+-- value is JSON that ends with the time of the revocation, or null. A principal session is not
+-- revoked while it has a token that was issued later.
+local function is_revoked(id, value)
+  local revoke_time, grants = string.match(value, ',([^,]+)%]\n(.*)$')
+  if not revoke_time or revoke_time == 'null' then
+    return false
+  end
+  if string.sub(id, 1, 1) == '~' then
+    for _, grant in pairs(cjson.decode(grants).grants) do
+      if grant[2] > tonumber(revoke_time) then
+        return false
+      end
+    end
+  end
+  return true
+end
+
+-- The set by which a record is counted; nil for an authenticated one, which is in none.
+local function counted_in(id, value, record)
+  if is_revoked(id, value) then
+    return REVOKED
+  end
+  return record.index == '-' and LIVE_UNAUTHENTICATED or nil
+end
+
+-- Enters a record in the sets by which it is found and counted, and in no other of them.
+local function list(id, value, record)
+  redis.call('ZADD', CREATED, record.create_time, id)
+  redis.call('ZADD', EXPIRES, record.expires, id)
+  redis.call('ZADD', IDS, 0, id)
+  local counted = counted_in(id, value, record)
+  for _, set in ipairs({ REVOKED, LIVE_UNAUTHENTICATED }) do
+    if set == counted then
+      redis.call('ZADD', set, record.expires, id)
+    else
+      redis.call('ZREM', set, id)
+    end
+  end
+end
+
 local function unlist(id, index)
   redis.call('ZREM', CREATED, id)
   redis.call('ZREM', EXPIRES, id)
+  redis.call('ZREM', IDS, id)
+  redis.call('ZREM', REVOKED, id)
+  redis.call('ZREM', LIVE_UNAUTHENTICATED, id)
   redis.call('ZREM', UNAUTHENTICATED, id)
   if index and index ~= '-' then
     redis.call('SREM', subject_key(index), id)

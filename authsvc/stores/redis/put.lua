@@ -18,8 +18,7 @@ redis.call('SET', record_key(id), value, 'PX', ttl_ms) -- first: when memory is 
 if stored and stored.index ~= new.index then
   unlist(id, stored.index)
 end
-redis.call('ZADD', CREATED, new.create_time, id)
-redis.call('ZADD', EXPIRES, new.expires, id)
+list(id, value, new)
 local written = log(redis.call, kept, ARGV[6], ARGV[7], id, value)
 if new.index ~= '-' then
   redis.call('SADD', subject_key(new.index), id)

@@ -10,6 +10,7 @@ from authsvc.domain.errors import AuthError
 from authsvc.domain.events import EventType, RecordFilter, SessionEvent
 from authsvc.domain.record import Record
 from authsvc.domain.revocation import NotBefore, NotBeforeKey, NotBefores
+from authsvc.domain.service_status import SessionCounts
 from authsvc.stores import (
     STALENESS_BOUND_SECONDS,
     LoggedEvent,
@@ -21,6 +22,7 @@ from authsvc.stores.documents import Document
 from authsvc.stores.redis import watching
 from authsvc.stores.redis.documents import DocumentStrings
 from authsvc.stores.redis.failures import unavailable
+from authsvc.stores.redis.index import Index
 from authsvc.stores.redis.link import Link
 from authsvc.stores.redis.listing import Listing
 from authsvc.stores.redis.not_befores import NotBeforeHash
@@ -75,6 +77,7 @@ class RedisStore:
         self._documents = DocumentStrings(self._link, self._partitions.first.base)
         self._received = ReceivedKeys(self._link, self._partitions.first.base)
         self._listing = Listing(self._link, self._partitions)
+        self._index = Index(self._link, self._partitions)
         self._watcher = watching.LogWatcher(
             self._link, self._watchers, self._partitions, self._check_open
         )
@@ -195,7 +198,9 @@ class RedisStore:
     async def sweep(self, now: float) -> int:
         """See ``SessionStore.sweep``."""
         self._check_open()
-        return sum([await self._writes.sweep(it, now) for it in self._partitions])
+        removed = sum([await self._writes.sweep(it, now) for it in self._partitions])
+        await self._index.repair()
+        return removed
 
     async def page(self, which: RecordFilter, *, after: str = "", size: int) -> Page:
         """See ``SessionStore.page``."""
@@ -206,6 +211,11 @@ class RedisStore:
         """See ``SessionStore.records_of``."""
         self._check_open()
         return await self._listing.records_of(issuer, subject, most)
+
+    async def count(self, now: float) -> SessionCounts:
+        """See ``SessionStore.count``."""
+        self._check_open()
+        return await self._index.count(now)
 
     # Not-befores.
 

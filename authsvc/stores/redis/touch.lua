@@ -9,4 +9,8 @@ if value and is_same(parse(value), ARGV[2], ARGV[3]) then
   local rest = string.sub(value, string.find(value, '\n', 1, true), -1)
   redis.call('SET', record_key(id), line .. rest, 'PX', ARGV[6])
   redis.call('ZADD', EXPIRES, ARGV[5], id)
+  local counted = counted_in(id, value, stored)
+  if counted then
+    redis.call('ZADD', counted, ARGV[5], id)
+  end
 end

@@ -19,8 +19,9 @@ from authsvc.stores.codec import (
     encode_grants,
     shared,
 )
+from authsvc.stores.counting import counted_state
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """``PRAGMA user_version`` of the files that this module writes."""
 
 BUSY_TIMEOUT_SECONDS = 5.0
@@ -29,6 +30,9 @@ BUSY_TIMEOUT_SECONDS = 5.0
 RECORD_COLUMNS = (
     "id, revision, create_time, last_seen_time, expire_time, issuer, subject, grants, revoke_time"
 )
+
+WRITTEN_COLUMNS = f"{RECORD_COLUMNS}, state"
+"""``RECORD_COLUMNS``, and what they make of the record for counts: a ``CountedState``."""
 
 EVENT_COLUMNS = "seq, type, time, session_id, create_time, revision, body"
 
@@ -95,6 +99,19 @@ _MIGRATIONS = (
         until REAL NOT NULL
     );
     CREATE INDEX received_by_until ON received (until);
+    """,
+    # A principal session is not revoked while it has a token that was issued later.
+    """
+    ALTER TABLE sessions ADD COLUMN state INTEGER NOT NULL DEFAULT 1;
+    UPDATE sessions SET state = 0 WHERE subject = '';
+    UPDATE sessions SET state = 2 WHERE revoke_time IS NOT NULL AND NOT (
+        id >= '~' AND EXISTS (
+            SELECT 1 FROM json_each(grants, '$.grants')
+            WHERE json_extract(value, '$[1]') > revoke_time
+        )
+    );
+    DROP INDEX sessions_by_expire_time;
+    CREATE INDEX sessions_by_state ON sessions (state, expire_time);
     """,
 )
 """Statements that make each version of the schema from the one before."""
@@ -175,7 +192,7 @@ def _migrate(connection: sqlite3.Connection) -> None:
 
 
 def row_of(record: Record) -> tuple[object, ...]:
-    """``RECORD_COLUMNS`` of a record."""
+    """``WRITTEN_COLUMNS`` of a record."""
     return (
         record.id,
         record.revision,
@@ -186,11 +203,12 @@ def row_of(record: Record) -> tuple[object, ...]:
         record.subject,
         encode_grants(record.grants),
         record.revoke_time,
+        counted_state(record).value,
     )
 
 
 def record_of(row: tuple[Any, ...]) -> Record:
-    """The inverse of ``row_of``."""
+    """A record from its ``RECORD_COLUMNS``."""
     session_id, revision, created, seen, expires, issuer, subject, grants, revoked = row
     return Record(
         id=session_id,

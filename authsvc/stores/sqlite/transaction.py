@@ -10,7 +10,7 @@ from authsvc.domain.record import Record
 from authsvc.domain.revocation import NotBefore
 from authsvc.stores.codec import encode_not_before, encode_record
 from authsvc.stores.documents import Document
-from authsvc.stores.sqlite.schema import RECORD_COLUMNS, record_of, row_of
+from authsvc.stores.sqlite.schema import RECORD_COLUMNS, WRITTEN_COLUMNS, record_of, row_of
 
 SWEEP_CHUNK = 1_000
 """Records that one transaction of a sweep removes, so that other writes do not wait for long."""
@@ -20,19 +20,19 @@ TRIM_INTERVAL = 1_000
 
 
 _INSERT = (
-    f"INSERT INTO sessions ({RECORD_COLUMNS}) "  # noqa: S608 - a constant
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+    f"INSERT INTO sessions ({WRITTEN_COLUMNS}) "  # noqa: S608 - a constant
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
 )
 
 _RENEW = (
     "UPDATE sessions SET revision = ?, last_seen_time = ?, expire_time = ?, grants = ?, "
-    "revoke_time = ? WHERE id = ? AND revision = ? AND create_time = ? "
+    "revoke_time = ?, state = ? WHERE id = ? AND revision = ? AND create_time = ? "
     "AND issuer = ? AND subject = ?"
 )
 
 _UPDATE = (
-    f"UPDATE sessions SET ({RECORD_COLUMNS}) = "  # noqa: S608 - a constant
-    "(?, ?, ?, ?, ?, ?, ?, ?, ?) WHERE id = ? AND revision = ? AND create_time <= ?"
+    f"UPDATE sessions SET ({WRITTEN_COLUMNS}) = "  # noqa: S608 - a constant
+    "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?) WHERE id = ? AND revision = ? AND create_time <= ?"
 )
 
 
@@ -100,7 +100,8 @@ class Transaction:
     def sweep(self, now: float) -> int:
         """See ``SessionStore.sweep``; ``SWEEP_CHUNK`` records at most."""
         return self._expire(
-            "WHERE id IN (SELECT id FROM sessions WHERE expire_time <= ? LIMIT ?)",
+            "WHERE id IN (SELECT id FROM sessions WHERE state IN (0, 1, 2) AND expire_time <= ? "
+            "LIMIT ?)",
             (now, SWEEP_CHUNK),
         )
 

@@ -32,7 +32,7 @@ def test_a_record_is_read_as_it_was_written(grant: Grant) -> None:
     record = replace(RECORD, grants={"https://mcp.example/mcp": grant})
     assert decode_record(encode_record(record)) == record
     assert decode_value("session", encode_value(record)) == record
-    assert record_of(tuple(row_of(record))) == record
+    assert record_of(row_of(record)[:-1]) == record
 
 
 def test_whether_a_token_is_revoked_is_not_kept() -> None:
@@ -58,7 +58,7 @@ def test_records_share_what_the_configuration_bounds() -> None:
     for decoded in (
         [decode_record(encode_record(RECORD)) for _ in range(2)],
         [decode_value("session", encode_value(RECORD)) for _ in range(2)],
-        [record_of(tuple(row_of(RECORD))) for _ in range(2)],
+        [record_of(row_of(RECORD)[:-1]) for _ in range(2)],
     ):
         one, other = decoded
         assert one == other

@@ -18,6 +18,7 @@ from authsvc.domain.events import EventType, RecordFilter, SessionEvent
 from authsvc.domain.provider_session import NO_PROVIDER_SESSION, session_digest
 from authsvc.domain.record import Grant, Record
 from authsvc.domain.revocation import END_OF_TIME, NotBefore
+from authsvc.domain.service_status import SessionCounts
 from authsvc.server.config.store import StoreKind
 from authsvc.stores import LoggedEvent, Page, SessionStore
 from authsvc.stores.documents import MAX_DOCUMENT_BYTES, Document
@@ -454,6 +455,151 @@ async def test_the_records_of_a_subject(store: SessionStore) -> None:
     assert await store.records_of("idp", "carol", most=10) == []
 
 
+async def test_records_are_found_by_the_beginning_of_their_id(store: SessionStore) -> None:
+    """In the order of every list, whatever the bytes around the prefix, page by page."""
+    ids = [
+        "abc",
+        "abC",
+        "ab",
+        "abcd",
+        "abc~",
+        "abc\x7f",
+        "abd",
+        "aBc",
+        "~abc",
+        "~abd",
+        "%bc",
+        "_bc",
+    ]
+    times = {name: 100.0 + number % 3 for number, name in enumerate(ids)}
+    for name, time in times.items():
+        await put(store, record(name, now=time, subject="" if name == "abcd" else "alice"))
+    for prefix in (
+        "a",
+        "abc",
+        "ab",
+        "~",
+        "~ab",
+        "%",
+        "_",
+        "abc\x7f",
+        "abcde",
+        "b",
+        "é",
+        "abc\U0010ffff",
+    ):
+        expected = sorted(((times[it], it) for it in ids if it.startswith(prefix)), reverse=True)
+        for size in (1, 2, 100):
+            assert await listed(store, RecordFilter(id_prefix=prefix), size=size) == expected
+    anonymous = RecordFilter(id_prefix="abc", authenticated=False)
+    assert await listed(store, anonymous, size=1) == [(times["abcd"], "abcd")]
+
+
+async def test_a_search_by_prefix_has_no_removed_record(store: SessionStore) -> None:
+    for number in range(CAP + 1):
+        name = near(store, f"cap-{number}")
+        await put(store, record(name, subject="", now=100.0 + number))
+    await put(store, record("cap-removed", now=110.0))
+    await store.remove(record("cap-removed", now=110.0))
+    await put(store, record("cap-swept", now=10.0))
+    await store.sweep(60.0)
+    await put(store, next_of(record(near(store, "cap-1"), subject="", now=101.0), subject="bob"))
+    found = [name for _, name in await listed(store, RecordFilter(id_prefix="cap-"))]
+    assert found == [near(store, f"cap-{number}") for number in range(CAP, 0, -1)]
+
+
+async def test_a_prefix_that_many_ids_have_is_searched_too(
+    store: SessionStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("authsvc.stores.redis.listing.PREFIX_LIMIT", 1)
+    for backend in ("redis", "sqlite"):
+        monkeypatch.setattr(f"authsvc.stores.{backend}.listing.SCAN_LIMIT", 4)
+    names = [f"same-{number}" for number in range(12)]
+    for number, name in enumerate(names):
+        await put(store, record(name, now=100.0 + number))
+        await put(store, record(f"other-{number}", now=100.5 + number))
+    for size in (1, 3, 5):
+        found = [
+            name for _, name in await listed(store, RecordFilter(id_prefix="same-"), size=size)
+        ]
+        assert found == names[::-1]
+
+
+# Counts.
+
+
+async def test_an_empty_store_counts_nothing(store: SessionStore) -> None:
+    assert await store.count(0.0) == SessionCounts()
+
+
+async def test_a_record_is_counted_by_its_state_until_it_expires(store: SessionStore) -> None:
+    first = record("a", subject="")
+    await put(store, first)
+    await put(store, record("b", now=101.0))
+    assert await store.count(100.0) == SessionCounts(1, 1, 0)
+    assert await store.count(149.9) == SessionCounts(1, 1, 0)
+    assert await store.count(150.0) == SessionCounts(0, 1, 0)
+    bound = next_of(first, subject="bob", issuer="idp", expire_time=160.0)
+    await put(store, bound)
+    assert await store.count(155.0) == SessionCounts(0, 1, 0)
+    await put(store, next_of(bound, revoke_time=110.0, expire_time=170.0))
+    assert await store.count(100.0) == SessionCounts(0, 1, 1)
+    assert await store.count(169.9) == SessionCounts(0, 0, 1)
+    assert await store.count(170.0) == SessionCounts()
+    assert await store.sweep(170.0) == 2
+    assert await store.count(0.0) == SessionCounts()
+
+
+@pytest.mark.parametrize("subject", ["", "alice", 'null]\n,"', "~", "é,5.0]"])
+async def test_a_session_is_revoked_whoever_it_is_of(store: SessionStore, subject: str) -> None:
+    first = record("s", subject=subject)
+    await put(store, first)
+    assert await store.count(100.0) == SessionCounts(int(not subject), int(bool(subject)), 0)
+    revoked = next_of(first, revoke_time=110.125, expire_time=300.0)
+    await put(store, revoked)
+    assert await store.count(100.0) == SessionCounts(revoked=1)
+    await store.touch(replace(revoked, expire_time=400.0))
+    async with asyncio.timeout(TIMEOUT_SECONDS):  # a touch is not waited for
+        while await store.count(399.0) != SessionCounts(revoked=1):  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0)
+    await store.remove(revoked)
+    assert await store.count(0.0) == SessionCounts()
+
+
+@pytest.mark.parametrize(
+    ("issue_times", "is_revoked"),
+    [((), True), ((109.0, 110.0), True), ((109.0, 110.000001), False), ((1.8e9,), False)],
+)
+async def test_a_principal_session_is_revoked_until_a_later_token(
+    store: SessionStore, issue_times: tuple[float, ...], is_revoked: bool
+) -> None:
+    grants = {
+        f"https://{number}.example/mcp": replace(GRANT, issue_time=time)
+        for number, time in enumerate(issue_times)
+    }
+    principal = replace(record("~p"), revoke_time=110.0, grants=MappingProxyType(grants))
+    await put(store, principal)
+    await put(store, replace(principal, id="not-a-principal"))
+    expected = SessionCounts(authenticated=int(not is_revoked), revoked=1 + is_revoked)
+    assert await store.count(100.0) == expected
+
+
+async def test_a_touch_counts(store: SessionStore) -> None:
+    for name, subject in (("a", ""), ("b", "alice")):
+        await put(store, record(name, subject=subject))
+        await store.touch(replace(record(name, subject=subject), expire_time=160.0))
+    async with asyncio.timeout(TIMEOUT_SECONDS):  # a touch is not waited for
+        while await store.count(155.0) != SessionCounts(1, 1, 0):  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0)
+
+
+async def test_what_the_cap_removes_is_not_counted(store: SessionStore) -> None:
+    for number in range(CAP + 2):
+        name = near(store, f"a{number}")
+        await put(store, record(name, subject="", now=100.0 + number))
+    assert await store.count(100.0) == SessionCounts(unauthenticated=CAP)
+
+
 # Not-befores.
 
 OF_ALICE = NotBefore(100.0, 150.0, issuer="idp", subject="alice")
@@ -772,6 +918,7 @@ async def test_a_closed_store_answers_nothing(store: SessionStore) -> None:
     for call in (
         store.page(ALL, size=10),
         store.records_of("idp", "alice", most=10),
+        store.count(0.0),
         store.set_not_before(OF_ALICE),
         store.get_not_befores([OF_ALICE.key]),
         store.delete_not_befores(0.0),

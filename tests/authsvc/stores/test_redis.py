@@ -20,10 +20,11 @@ from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.events import EventType, RecordFilter
 from authsvc.domain.record import Grant, Record
 from authsvc.domain.revocation import EVERYONE, NotBefore
+from authsvc.domain.service_status import SessionCounts
 from authsvc.net.development_certificates import write_development_certificates
 from authsvc.stores import STALENESS_BOUND_SECONDS
 from authsvc.stores.documents import Document
-from authsvc.stores.redis import tasks
+from authsvc.stores.redis import scripts, tasks
 from authsvc.stores.redis.records import decode_value, encode_value
 from authsvc.stores.redis.server import RedisServer, server_at
 from authsvc.stores.redis.store import RedisStore
@@ -200,6 +201,81 @@ async def test_the_later_of_two_not_befores_applies_on_every_replica(server: Red
         await store.set_not_before(NotBefore(100.0, 2.0, "idp", "alice"))
         (found,) = await store.get_not_befores([("idp", "alice", "", "")])
         assert found.time == 200.0
+
+
+# The sets by which records are found and counted.
+
+
+async def test_records_of_a_release_without_the_sets_are_found_and_then_indexed(
+    server: RedisServer,
+) -> None:
+    """Such a release may run beside this one: it enters nothing in the sets, and takes nothing
+    out."""
+    async with opened(server) as store:
+        names = [f"session-{number}" for number in range(150)]
+        for name in names:
+            await store.put(record(name), EventType.CREATED)
+        await store.put(record("anonymous", subject=""), EventType.CREATED)
+        await store.put(replace(record("ended"), revoke_time=101.0), EventType.REVOKED)
+        await _drop_sets(store)
+        await _add_to_sets(store, "session-gone")
+        which = RecordFilter(id_prefix="session-")
+        for _ in range(2):
+            found = [it.id for it in (await store.page(which, size=1000)).records]
+            assert sorted(found) == sorted(names)
+            assert await store.sweep(100.0) == 0
+        assert await _is_indexed(store)
+        assert await store.count(100.0) == SessionCounts(1, 150, 1)
+        for name in ("session-gone", *names):
+            await store.remove(record(name))
+        assert await store.count(100.0) == SessionCounts(1, 0, 1)
+        assert not [it async for it in _members(store, "ids") if it.startswith(b"session-")]
+
+
+async def test_the_sets_are_checked_once_a_day_and_where_they_differ(server: RedisServer) -> None:
+    async with opened(server) as store:
+        await store.put(replace(record("ended"), revoke_time=101.0), EventType.REVOKED)
+        await store.put(record("other"), EventType.CREATED)
+        assert not await _is_indexed(store)
+        await store.sweep(100.0)
+        assert await _is_indexed(store)
+        base = store._partitions.of("ended").base
+        assert 0 < await store._link.ask("PTTL", f"{base}:indexed") <= 86_400_000
+        # What differs in no number is not seen before the next day.
+        await store._link.ask("DEL", f"{base}:revoked")
+        await store.sweep(100.0)
+        assert await store.count(100.0) == SessionCounts(authenticated=2)
+        await store._link.ask("DEL", f"{base}:indexed")
+        await store.sweep(100.0)
+        assert await store.count(100.0) == SessionCounts(authenticated=1, revoked=1)
+        # And an id that is missing, or too many, is seen by the next sweep.
+        await store._link.ask("ZREM", f"{base}:ids", "ended")
+        assert not await _is_indexed(store)
+        await store.sweep(100.0)
+        assert await _is_indexed(store)
+        await store._link.ask("ZADD", f"{base}:ids", 0, "never-there")
+        assert not await _is_indexed(store)
+        await store.sweep(100.0)
+        assert await _is_indexed(store)
+
+
+async def _drop_sets(store: RedisStore) -> None:
+    for partition in store._partitions:
+        for name in ("ids", "revoked", "live_unauthenticated", "indexed"):
+            await store._link.ask("DEL", f"{partition.base}:{name}")
+
+
+async def _add_to_sets(store: RedisStore, session_id: str) -> None:
+    """As if another release had removed a record."""
+    base = store._partitions.of(session_id).base
+    for name in ("ids", "revoked", "live_unauthenticated"):
+        await store._link.ask("ZADD", f"{base}:{name}", 9e9 if name != "ids" else 0, session_id)
+
+
+async def _members(store: RedisStore, name: str) -> AsyncIterator[bytes]:
+    for partition in store._partitions:
+        for member in await store._link.ask("ZRANGE", f"{partition.base}:{name}", 0, -1):
+            yield member
 
 
 # Age, and faults of the server.
@@ -569,7 +645,7 @@ async def test_no_index_is_left_of_removed_records(server: RedisServer) -> None:
         await store.remove(record("s0"))
         assert await store.sweep(1e9) == 39
     nodes = [shared_valkey()] if server.mode == "single" else list(shared_cluster().primaries)
-    assert _kinds(nodes, prefix) == {"events"}
+    assert _kinds(nodes, prefix) == {"events", "indexed"}
 
 
 async def test_a_record_of_a_later_format_is_unavailable_and_affects_no_other() -> None:
@@ -642,7 +718,8 @@ async def test_a_user_with_the_least_rights_is_enough(tmp_path: Path) -> None:
         "user default off\n"
         "user admin on >hush-admin ~* &* +@all\n"
         "user authsvc on >hush-one ~authsvc:* resetchannels -@all +get +set +mget +del +pexpire "
-        "+zadd +zrem +zcard +zrange +sadd +srem +smembers +xadd +xread +xrevrange +hget +hset "
+        "+zadd +zrem +zcard +zcount +zscore +zscan +zrange +sadd +srem +smembers +xadd +xread "
+        "+xrevrange +hget +hset "
         "+hdel +hmget +hscan +evalsha +eval +wait +info +ping +select +client|setinfo\n"
     )
     password = tmp_path / "password"
@@ -725,8 +802,17 @@ async def _exercise(store: RedisStore) -> None:
     await watching.aclose()
     await store.mark_received("key", 4e9)
     assert await store.is_received("key")
+    assert len((await store.page(RecordFilter(id_prefix="a"), size=10)).records) == 1
+    assert await store.count(0.0) == SessionCounts(unauthenticated=1, authenticated=1)
     await store.remove(first)
+    await store.sweep(100.0)
+    assert await _is_indexed(store)  # a failure of it is not raised
     await store.sweep(1e9)
+
+
+async def _is_indexed(store: RedisStore) -> bool:
+    checks = [await store._link.run(scripts.IS_INDEXED, it.base) for it in store._partitions]
+    return all(checks)
 
 
 async def _halt(store: RedisStore) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 import sqlite3
 import stat
 import subprocess
 import sys
+from collections import Counter
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,10 +22,13 @@ from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.events import EventType, RecordFilter
 from authsvc.domain.record import Grant, Record
 from authsvc.domain.revocation import NotBefore
+from authsvc.domain.service_status import SessionCounts
 from authsvc.stores import SessionStore
+from authsvc.stores.counting import CountedState, counted_state
 from authsvc.stores.documents import Document
 from authsvc.stores.memory import MemoryStore
-from authsvc.stores.sqlite import SqliteStore
+from authsvc.stores.sqlite import SqliteStore, listing
+from authsvc.stores.sqlite.schema import connect_read_only
 from tests.support.bounds import TIMEOUT_SECONDS
 
 pytestmark = pytest.mark.anyio
@@ -303,6 +309,83 @@ async def test_a_file_of_schema_3_keeps_its_revocations_and_its_log(tmp_path: Pa
     await store.close()
 
 
+_SCHEMA_4 = _SCHEMA_3.replace(
+    "PRAGMA user_version = 3;",
+    """
+ALTER TABLE not_befores ADD COLUMN provider_session TEXT NOT NULL DEFAULT '';
+CREATE TABLE received (key TEXT PRIMARY KEY, until REAL NOT NULL);
+CREATE INDEX received_by_until ON received (until);
+PRAGMA user_version = 4;
+""",
+)
+
+_GRANTS = """{"format":1,"grants":{"https://a.example/mcp":["AA==",90.0,700.0,"",""],
+"https://b.example/mcp":["AA==",%s,700.0,"",""]}}"""
+
+_RECORDS_OF_SCHEMA_4 = (
+    ("anonymous", "", "", None),
+    ("alices", "idp", _GRANTS % 101.0, None),
+    ("revoked", "idp", _GRANTS % 120.0, 110.0),
+    ("revoked-anonymous", "", "", 110.0),
+    ("~revoked", "idp", _GRANTS % 110.0, 110.0),
+    ("~used-again", "idp", _GRANTS % 110.5, 110.0),
+    ("~no-grants", "idp", '{"format":1,"grants":{}}', 110.0),
+)
+
+
+async def test_records_of_schema_4_are_counted_by_their_state(tmp_path: Path) -> None:
+    path = tmp_path / "db"
+    connection = sqlite3.connect(path)
+    connection.executescript(_SCHEMA_4)
+    connection.execute("DELETE FROM sessions")
+    for name, issuer, grants, revoke_time in _RECORDS_OF_SCHEMA_4:
+        connection.execute(
+            "INSERT INTO sessions VALUES (?, 1, 100.0, 100.0, 200.0, ?, ?, ?, ?)",
+            (name, issuer, "alice" if issuer else "", grants or _GRANTS % 1.0, revoke_time),
+        )
+    connection.commit()
+    connection.close()
+    store = await opened(path)
+    assert await store.count(150.0) == SessionCounts(1, 2, 4)
+    page = await store.page(RecordFilter(id_prefix="~"), size=10)
+    assert Counter(map(counted_state, page.records)) == {
+        CountedState.REVOKED: 2,
+        CountedState.AUTHENTICATED: 1,
+    }
+    assert await store.sweep(200.0) == 7
+    await store.close()
+
+
+@pytest.mark.parametrize(
+    "which",
+    [
+        RecordFilter(id_prefix="abcdef"),
+        RecordFilter(id_prefix="abcdef", issuer="idp", authenticated=True),
+        RecordFilter(issuer="idp", subject="alice", id_prefix="abcdef"),
+    ],
+)
+@pytest.mark.parametrize("after", ["", "100.0 abcdef"])
+async def test_an_index_finds_records(tmp_path: Path, which: RecordFilter, after: str) -> None:
+    store = await opened(tmp_path / "db")
+    with closing(connect_read_only(tmp_path / "db")) as connection:
+        statement, values = listing._statement(connection, which, after)
+        plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", values)]
+    assert re.match(r"SEARCH sessions USING INDEX \S+ \((id>\? AND id<\?|issuer=.*)\)", plan[0]), (
+        plan
+    )
+    await store.close()
+
+
+async def test_counts_and_sweeps_read_an_index(tmp_path: Path) -> None:
+    store = await opened(tmp_path / "db")
+    with closing(connect_read_only(tmp_path / "db")) as connection:
+        plan = connection.execute(f"EXPLAIN QUERY PLAN {listing.COUNT}", {"now": 1.0}).fetchall()
+    reads = [row[3] for row in plan if "sessions" in row[3]]
+    assert len(reads) == 6
+    assert all("USING COVERING INDEX" in read for read in reads)
+    await store.close()
+
+
 async def test_an_abandoned_write_does_not_stop_the_writer(tmp_path: Path) -> None:
     store = await opened(tmp_path / "db")
     for number in range(50):
@@ -338,13 +421,17 @@ async def test_a_long_sweep_leaves_nothing(tmp_path: Path) -> None:
 
 _NAMES = st.sampled_from(["a", "b", "c", "d"])
 _RECORDS = st.builds(
-    lambda name, revision, expires, subject: replace(
-        record(name, subject=subject), revision=revision, expire_time=expires
+    lambda name, revision, expires, subject, revoked: replace(
+        record(name, subject=subject),
+        revision=revision,
+        expire_time=expires,
+        revoke_time=revoked,
     ),
     _NAMES,
     st.integers(1, 4),
     st.floats(0, 100),
     st.sampled_from(["", "alice"]),
+    st.sampled_from([None, 1.0]),
 )
 _OPERATIONS = st.lists(
     st.one_of(
@@ -370,6 +457,7 @@ def test_any_sequence_of_operations_leaves_it_equal_to_the_memory_store(
             seen.append(result is None if name == "put" else result)
         await store.sweep(-1.0)  # waits for what is queued
         seen += [await store.get(name) for name in ("a", "b", "c", "d")]
+        seen += [await store.count(now) for now in (-1.0, 50.0, 100.0)]
         await store.close()
         return seen
 

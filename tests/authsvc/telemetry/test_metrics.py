@@ -180,7 +180,8 @@ async def test_sessions_are_counted(
             ) != 2:
                 continue
     assert scraped.value("authsvc_sessions", state="unauthenticated") == 1
-    assert scraped.value("authsvc_sessions_truncated") == 0
+    assert scraped.value("authsvc_store_operation_duration_seconds_count", operation="count") > 0
+    assert 'operation="page"' not in scraped.text
 
 
 async def test_metrics_hold_nothing_of_a_request(
