@@ -50,7 +50,7 @@ MAY_IMPORT = {
         *("http_auth", "http_server", "gateways", "signals"),
     },
     "diagnosis": {
-        *("domain", "common", "net", "tokens", "stores", "access", "assertions", "client"),
+        *("domain", "common", "net", "audit", "tokens", "stores", "access", "assertions", "client"),
         *("credentials", "gateways", "server", "signals"),
     },
     "cli": {

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from authsvc.access.client_budgets import ClientBudgets
 from authsvc.access.limits import MAX_CONCURRENT_CALLS, CallerLimits
 from authsvc.audit import security
+from authsvc.common.rarely import Rarely
 from authsvc.common.token_bucket import TokenBucket
 from authsvc.domain.errors import AuthError, GrpcStatus, Reason
 
@@ -112,9 +113,7 @@ class Usage:
         self._streams = 0
         self._caller = caller
         self._clock = clock
-        self._reported = now - REPORT_INTERVAL_SECONDS
-        # Apart, so that a client that is rejected all the time does not hide the caller's limits.
-        self._client_reported = self._reported
+        self._reports = Rarely(REPORT_INTERVAL_SECONDS, clock)
         self._limits = limits
         self._in_flight = 0
         self._calls = TokenBucket(limits.calls_per_second, limits.calls_burst, now)
@@ -258,16 +257,13 @@ class Usage:
             limit: that was reached.
             client_address: whose request reached it; empty where it is not known.
         """
-        now = self._clock()
-        if _is_due(self._reported, now):
-            self._reported = now
+        if self._reports.may_pass("caller"):
             self._audit(limit, client_address)
 
     def _report_client(self, client_address: str) -> None:
         """Audit likewise that one of its clients has reached its limit."""
-        now = self._clock()
-        if _is_due(self._client_reported, now):
-            self._client_reported = now
+        # Apart: a client that is rejected all the time does not hide the caller's limits.
+        if self._reports.may_pass("client"):
             self._audit(_REJECTED_TOKENS_OF_CLIENT, client_address)
 
     def _audit(self, limit: Limit, client_address: str) -> None:
@@ -281,11 +277,6 @@ class Usage:
                 client_address=client_address,
             )
         )
-
-
-def _is_due(reported: float, now: float) -> bool:
-    # A clock that steps back must not suppress it.
-    return not 0.0 <= now - reported < REPORT_INTERVAL_SECONDS
 
 
 class Usages:

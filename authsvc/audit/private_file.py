@@ -8,7 +8,6 @@ import stat
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from itertools import islice
 from pathlib import Path
 
 LOOKS = 3
@@ -115,9 +114,25 @@ def check_file(path: Path) -> None:
         os.close(descriptor)
 
 
+def is_unread_pipe(path: Path) -> bool:
+    """Whether a file is a pipe that no process reads. A running ``PrivateFile`` counts as one."""
+    try:
+        if not stat.S_ISFIFO(os.lstat(path).st_mode):
+            return False
+        os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC))
+    except OSError as error:
+        return error.errno == errno.ENXIO
+    return False
+
+
+def existing_parent(path: Path) -> Path:
+    """The folder of a file, or the nearest one above it that exists; of an absolute path."""
+    return next(it for it in path.parents if os.path.lexists(it))
+
+
 def _check_folder(folder: Path) -> None:
     """Check that a file can be made in a folder, which may have to be made first."""
-    (existing,) = islice((it for it in (folder, *folder.parents) if os.path.lexists(it)), 1)
+    existing = existing_parent(folder / "file")
     if not existing.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
     if not os.access(existing, os.W_OK | os.X_OK):

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 
 from authsvc.audit import security
 from authsvc.audit.security import SecurityEvent, SecurityEventType
+from authsvc.common.rarely import Rarely
 from authsvc.common.token_bucket import TokenBucket
 from authsvc.domain.errors import Reason
 from authsvc.domain.events import revoked_since
@@ -45,7 +46,7 @@ class SessionAudit:
         self._clock = clock
         self._anonymous = TokenBucket(ANONYMOUS_PER_SECOND, ANONYMOUS_AT_ONCE, clock())
         self._dropped = 0
-        self._reported = clock() - REPORT_SECONDS
+        self._reports = Rarely(REPORT_SECONDS, clock)
 
     def created(
         self, record: Record, *, resource: str, caller: str, client_address: str = ""
@@ -122,19 +123,16 @@ class SessionAudit:
 
     def report_dropped(self) -> None:
         """Report the events that were not audited, where that is due; called periodically, too."""
-        now = self._clock()
-        # A clock that steps back must not suppress it.
-        if not self._dropped or 0.0 <= now - self._reported < REPORT_SECONDS:
-            return
-        self._report(now)
+        if self._dropped and self._reports.may_pass("dropped"):
+            self._report()
 
     def close(self) -> None:
         """Report those that are not reported yet."""
         if self._dropped:
-            self._report(self._clock())
+            self._report()
 
-    def _report(self, now: float) -> None:
-        dropped, self._dropped, self._reported = self._dropped, 0, now
+    def _report(self) -> None:
+        dropped, self._dropped = self._dropped, 0
         security.record(
             SecurityEvent(
                 SecurityEventType.LIMIT_REACHED,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from authsvc.audit import private_file
 from authsvc.audit.calls import DEFAULT_SAMPLE_RATIO, AuditFormat, CallAudit, CallsAudited
@@ -82,6 +82,35 @@ class AuditSettings(Table):
             private_file.check_file(file)
         except OSError as error:
             raise ConfigError(f"{setting}: {file_fault(file, error)}") from None
+
+
+def other_setting_of(file: Path, model: BaseModel, own: str) -> str:
+    """Another setting that names the same file: events in it would spoil a database or a key.
+
+    Args:
+        file: of events.
+        model: the settings.
+        own: the setting of that file, with dots.
+
+    Returns:
+        Its name; empty if there is none.
+    """
+    where = file.resolve()
+    return next(
+        (name for name, path in _paths(model, "") if name != own and path.resolve() == where), ""
+    )
+
+
+def _paths(value: object, name: str) -> Iterator[tuple[str, Path]]:
+    """Each path in settings, with the name of its setting."""
+    if isinstance(value, Path):
+        yield name, value
+    elif isinstance(value, BaseModel):
+        for key, inner in value:
+            yield from _paths(inner, f"{name}.{key}" if name else key)
+    elif isinstance(value, tuple):
+        for number, inner in enumerate(value):
+            yield from _paths(inner, f"{name}[{number}]")
 
 
 class ServiceAuditSettings(AuditSettings):

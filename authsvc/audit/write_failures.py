@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Callable
+
+from authsvc.common.rarely import Rarely
 
 log = logging.getLogger("authsvc.audit")
 
@@ -23,9 +24,8 @@ class WriteFailures:
 
     def __init__(self, path: object, clock: Callable[[], float] = time.monotonic) -> None:
         self._path = str(path)
-        self._clock = clock
+        self._reports = Rarely(REPORT_SECONDS, clock)
         self._lost = 0
-        self._next_report = -math.inf
         self._error = ""
 
     def failed(self, events: int, error: Exception) -> None:
@@ -41,16 +41,12 @@ class WriteFailures:
 
     def written(self) -> None:
         """Report what is lost, where that is due. Called when events were written, too."""
-        if self._lost:
-            self._report_if_due()
+        if self._lost and self._reports.may_pass("lost"):
+            self._report()
 
     def close(self) -> None:
         """Report what is not reported yet."""
         if self._lost:
-            self._report()
-
-    def _report_if_due(self) -> None:
-        if self._clock() >= self._next_report:
             self._report()
 
     def _report(self) -> None:
@@ -59,5 +55,4 @@ class WriteFailures:
         values = self._lost, self._path, self._error
         # First: where the log is what failed, this may fail within itself.
         self._lost = 0
-        self._next_report = self._clock() + REPORT_SECONDS
         log.error("audit: events were not written: %s lost, %s: %s", *values, extra=fields)

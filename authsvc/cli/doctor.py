@@ -166,6 +166,7 @@ def _checks(
     from authsvc.diagnosis import (
         adapter,
         assertion_keys,
+        audit_file,
         envoy,
         gate,
         introspection,
@@ -188,6 +189,7 @@ def _checks(
     if settings is not None:
         of_service = (issuers, introspection, store, assertion_keys, signals, service)
         checks += [check for module in of_service for check in module.checks(settings)]
+    checks += audit_file.checks(settings, of_adapter)
     return checks
 
 

@@ -28,7 +28,8 @@ class Rarely:
         """Whether one of this kind may pass now; it has passed then."""
         now = self._clock()
         passed = self._passed.get(kind)
-        if passed is not None and now - passed < self._interval_seconds:
+        # A clock that steps back must not suppress what follows.
+        if passed is not None and 0.0 <= now - passed < self._interval_seconds:
             return False
         self._passed.pop(kind, None)
         if len(self._passed) >= MAX_KINDS:

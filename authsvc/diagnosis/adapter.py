@@ -41,6 +41,14 @@ class Link(BaseModel):
         )
 
 
+class Audit(BaseModel):
+    """``[audit]`` of the adapter."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    file: Path | None = None
+
+
 class AdapterSettings(FileSettings):
     """The settings of the adapter that are checked here; ``mcp-adapter check-config`` checks the
     others."""
@@ -51,6 +59,7 @@ class AdapterSettings(FileSettings):
     resource: Annotated[str, AfterValidator(spelled_resource)]
     authorization_servers: tuple[str, ...]
     authsvc: Link = Link()
+    audit: Audit = Audit()
 
 
 def running(settings: AdapterSettings, url: str) -> Check:

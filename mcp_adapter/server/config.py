@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt
 from pydantic_settings import SettingsConfigDict
 
-from authsvc.audit.settings import AuditFileSettings
+from authsvc.audit.settings import AuditFileSettings, other_setting_of
 from authsvc.client.settings import AuthsvcAddress
 from authsvc.client.targets import Targets
 from authsvc.common.formats import (
@@ -177,6 +177,13 @@ class Settings(FileSettings):
         default=False,
         description="Whether a crash may dump memory, which holds tokens and keys.",
     )
+
+    @rule
+    def _audit_file_is_for_events_alone(self) -> Iterator[Fault]:
+        if self.audit.file is None:
+            return
+        if other := other_setting_of(self.audit.file, self, "audit.file"):
+            yield Fault(f"is the file of {other}, too: choose another one", ("audit", "file"))
 
     @rule
     def _late_bodies_are_answered(self) -> Iterator[Fault]:

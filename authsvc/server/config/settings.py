@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import Field, PositiveFloat
 from pydantic_settings import SettingsConfigDict
 
-from authsvc.audit.settings import ServiceAuditSettings
+from authsvc.audit.settings import ServiceAuditSettings, other_setting_of
 from authsvc.common.setting_rules import Fault, rule
 from authsvc.common.settings import FileSettings, Resource
 from authsvc.domain.record import Limits
@@ -279,6 +279,13 @@ class Settings(FileSettings):
     def _audit_format_has_a_file(self) -> Iterator[Fault]:
         if self.audit.format != "json" and self.audit_file is None:
             yield Fault("is the format of audit_file: set audit_file, too", ("audit", "format"))
+
+    @rule
+    def _audit_file_is_for_events_alone(self) -> Iterator[Fault]:
+        if self.audit_file is None:
+            return
+        if other := other_setting_of(self.audit_file, self, "audit_file"):
+            yield Fault(f"is the file of {other}, too: choose another one", ("audit_file",))
 
     @rule
     def _audited_calls_are_seen(self) -> Iterator[Fault]:

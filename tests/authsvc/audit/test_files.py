@@ -17,7 +17,7 @@ import pytest
 
 from authsvc.audit.call_sinks import FileSink
 from authsvc.audit.calls import AuditFormat, CallEvent, CallOutcome
-from authsvc.audit.private_file import PrivateFile, check_file
+from authsvc.audit.private_file import PrivateFile, check_file, is_unread_pipe
 from authsvc.audit.security_file import SecurityFile
 from authsvc.audit.write_failures import REPORT_SECONDS, WriteFailures
 from authsvc.telemetry import logs
@@ -141,6 +141,14 @@ def test_a_check_finds_what_opening_would(tmp_path: Path, kind: str) -> None:
     checked = succeeds(check_file)
     assert sorted((it, it.lstat().st_mode) for it in tmp_path.rglob("*")) == before
     assert checked == succeeds(lambda it: PrivateFile(it).close()) == (kind in USABLE)
+
+
+def test_a_pipe_without_a_reader(tmp_path: Path) -> None:
+    files = files_of_all_kinds(tmp_path)
+    assert [kind for kind, path in files.items() if is_unread_pipe(path)] == ["a pipe"]
+    file = PrivateFile(files["a pipe"])
+    assert not is_unread_pipe(files["a pipe"])
+    file.close()
 
 
 def test_a_check_needs_the_files_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

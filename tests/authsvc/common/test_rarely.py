@@ -27,3 +27,12 @@ def test_the_kinds_are_bounded() -> None:
     clock.advance(1.0)
     assert not lines.may_pass(1)
     assert lines.may_pass(0)
+
+
+def test_a_clock_that_steps_back_suppresses_nothing() -> None:
+    clock = Clock(100.0)
+    lines = Rarely(10.0, clock)
+    assert lines.may_pass("a")
+    clock.advance(-50.0)
+    assert lines.may_pass("a")
+    assert not lines.may_pass("a")
