@@ -5,7 +5,7 @@ Each scenario is looked at with a scrape each 15 s and each 60 s, and says all t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -132,6 +132,25 @@ STORE_OUTAGE = 610.0
 def checks(reason: str, line: Line) -> dict[str, Line]:
     labels = f'operation="ready",reason="{reason}"'
     return {adapter("mcp_adapter_authsvc_failures_total", labels): line}
+
+
+def expiry(program: Callable[[str, str], str], prefix: str) -> Callable[..., dict[str, Line]]:
+    """Makes the series of a file that ends so many seconds from the start, after such a life."""
+
+    def series(kind: str, *, ends: float, life: float) -> dict[str, Line]:
+        times = {"expire": ends, "issue": ends - life}
+        return {
+            program(f"{prefix}_{kind}_{name}_timestamp_seconds", 'setting="s"'): gauge((1, time))
+            for name, time in times.items()
+        }
+
+    return series
+
+
+BOTH = (
+    ("authsvc", "AuthsvcCertificate", expiry(authsvc, "authsvc")),
+    ("an adapter", "AdapterCertificate", expiry(adapter, "mcp_adapter")),
+)
 
 
 SCENARIOS = [
@@ -478,6 +497,33 @@ SCENARIOS = [
             authsvc("authsvc_client_credential_expire_timestamp_seconds"): gauge((1, 3600)),
             authsvc("authsvc_client_credential_issue_timestamp_seconds"): gauge((1, -60)),
         },
+    ),
+    *(
+        Scenario(
+            f"{name}: a certificate of a year is not renewed",
+            of("certificate", ends=8 * DAY, life=365 * DAY),
+            {f"{alert}Expires": 1800, f"{alert}ExpiresSoon": DAY + 3600},
+            seconds=DAY + 7200,
+            scrapes=(900,),
+        )
+        for name, alert, of in BOTH
+    ),
+    *(
+        Scenario(f"{name}: {what}", of("certificate", ends=ends, life=life))
+        for name, _, of in BOTH
+        for what, ends, life in (
+            ("a certificate of a day is a minute old", DAY - 60, DAY),
+            ("a certificate of 90 days is renewed with 30 left", 29 * DAY, 90 * DAY),
+            ("an authority of ten years has a quarter left", 900 * DAY, 3650 * DAY),
+        )
+    ),
+    *(
+        Scenario(
+            f"{name}: a file of certificates cannot be used",
+            of("certificate", ends=0, life=0),
+            {f"{alert}Expires": 600, f"{alert}ExpiresSoon": 600},
+        )
+        for name, alert, of in BOTH
     ),
     # Signals
     Scenario(

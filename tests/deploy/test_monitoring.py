@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.processes import ROOT, Process
-from tests.support.stack import RESOURCE, ROLES, start_adapter, start_authsvc
+from tests.support.stack import LOCAL_CALLER, RESOURCE, ROLES, start_adapter, start_authsvc
 from tests.support.tokens import IdentityProvider
 
 MONITORING = ROOT / "deploy" / "monitoring"
@@ -61,7 +61,12 @@ audiences = ["client"]
 poll_url = "http://127.0.0.1:9/poll"
 poll_authorization_file = "{folder}/poll"
 """
-        authsvc, address = start_authsvc(folder, running, tables=METRICS + assertions + signals)
+        authsvc, address = start_authsvc(
+            folder,
+            running,
+            callers=f'{LOCAL_CALLER}\naudit_file = "{folder}/events.jsonl"',
+            tables=METRICS + assertions + signals,
+        )
         fresh = scrape(authsvc)
         signalled(authsvc, idp)
         # Nothing listens there: no tool of this test gets as far.

@@ -19,6 +19,7 @@ from authsvc.domain.errors import AuthError
 from authsvc.server import housekeeping
 from authsvc.stores.memory import MemoryStore
 from tests.support.bounds import TIMEOUT_SECONDS
+from tests.support.certificates import Authority
 from tests.support.clock import START, Clock
 from tests.support.http import Answer, Site, serving_http
 from tests.support.keys import jwks
@@ -211,6 +212,20 @@ async def file_is_not_renewed(it: Watched) -> None:
     """It was there at the start."""
 
 
+def with_an_authority(folder: Path, site: Site) -> Mapping[str, object]:
+    (folder / "idp.pem").write_bytes(Authority().pem())
+    nowhere = "https://127.0.0.1:9/token"
+    return exchange(folder, site, endpoint=nowhere, ca_file=folder / "idp.pem")
+
+
+async def authority_is_overwritten(it: Watched) -> str:
+    file = it.service.settings.credentials.exchange[0].ca_file
+    assert file is not None
+    file.write_text("not a certificate")
+    unusable = 'expire_timestamp_seconds{setting="credentials.exchange[0].ca_file"} 0.0'
+    return await it.until(lambda found: unusable in found.text)
+
+
 async def issuer_serves_no_keys(it: Watched) -> str:
     return await it.until(
         lambda found: found.value("authsvc_issuer_state", issuer=ISSUER, state="unavailable") == 1
@@ -314,6 +329,11 @@ CASES = [
     Case({"AuthsvcCredentialsUnknownName"}, unknown_name, exchange),
     Case({"AuthsvcClientCredentialExpires"}, file_is_not_renewed, assertion_file(-90000, 7200)),
     Case({"AuthsvcClientCredentialExpired"}, file_is_not_renewed, assertion_file(-9e4, -3600)),
+    Case(
+        {"AuthsvcCertificateExpires", "AuthsvcCertificateExpiresSoon"},
+        authority_is_overwritten,
+        with_an_authority,
+    ),
     Case(
         {"AuthsvcIssuerUnavailable", "AuthsvcNotReady"},
         issuer_serves_no_keys,

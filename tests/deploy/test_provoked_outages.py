@@ -219,6 +219,8 @@ MADE = {
     "AuthsvcAbsent": "it is about what Prometheus discovers",
     "AdapterAbsent": "likewise",
     "AuthsvcAuditCallsLost": "the adapter's is the same rule on the same code",
+    "AdapterCertificateExpires": "as authsvc's, which is the same rule on the same code",
+    "AdapterCertificateExpiresSoon": "likewise",
     "GatewayAuthsvcErrors": "Envoy's counters, as its documentation has them",
     "GatewayOpen": "likewise",
 }
