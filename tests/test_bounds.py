@@ -250,6 +250,7 @@ BOUNDED = {
         "_Supervisor._processes": CONFIGURATION,
         "_Supervisor._serving": CONFIGURATION,
     },
+    "authsvc/common/secret_file.py": {"held_secret": CONFIGURATION},
     "authsvc/net/certificate_files.py": {"CertificateFiles._logged": CONFIGURATION},
     "mcp_adapter/transport/cancellation.py": {"InFlight._scopes": "requests in flight"},
     "mcp_adapter/server/config.py": {"Settings.implied_scopes": CONFIGURATION},

@@ -25,16 +25,18 @@ if TYPE_CHECKING:
 def command(config: Path | None, as_json: bool) -> None:
     """Check a configuration and the files that it names, without serving or network access.
 
-    Exit code 0 if `serve` would accept it, 2 if not. All problems are reported at once.
+    Exit code 0 if `serve` would accept it, 2 if not. All problems are reported at once; of a valid
+    configuration, certificates that have expired or have to be renewed are warnings.
     """
     found = problems(config)
+    warned = [] if found else warnings(config)
     if as_json:
-        print_json({"valid": not found, "problems": found})
-    elif found:
-        for problem in found:
-            print_line(problem, err=True)
+        print_json({"valid": not found, "problems": found, "warnings": warned})
     else:
-        print_line(f"{config or 'The environment'}: valid.")
+        for line in (*found, *(f"warning: {it}" for it in warned)):
+            print_line(line, err=True)
+        if not found:
+            print_line(f"{config or 'The environment'}: valid.")
     sys.exit(2 if found else 0)
 
 
@@ -54,6 +56,16 @@ def problems(config: Path | None) -> list[str]:
         except ConfigError as error:
             found += str(error).splitlines()
     return found
+
+
+def warnings(config: Path | None) -> list[str]:
+    """What `serve` starts with, and clients may not connect with: of a valid configuration."""
+    from authsvc.common.settings import load
+    from authsvc.net.certificate_files import warnings_of
+    from authsvc.server.config import Settings
+    from authsvc.server.expiries import certificate_files
+
+    return warnings_of(certificate_files(load(Settings, config)))
 
 
 def _parts(settings: Settings) -> list[Callable[[], object]]:

@@ -200,7 +200,7 @@ def _of_authsvc(
     target: str | None,
 ) -> list[Check]:
     """The checks of an authsvc that runs: as the adapter calls it, or where it listens."""
-    from authsvc.diagnosis import Check, link, listening, service, signals
+    from authsvc.diagnosis import Check, certificates, link, listening, service, signals
 
     seconds, tls = connection.timeout_seconds, connection.tls()
     checks = []
@@ -208,6 +208,7 @@ def _of_authsvc(
     if of_adapter is not None:
         way = of_adapter.authsvc
         where = target or way.target
+        checks.append(certificates.check(way.certificate_files()))
         checks.append(link.replicas(way.target, way.tls(), seconds))
         checks.append(link.caller(way.target, way.tls(), of_adapter.resource, seconds))
     elif target is not None:

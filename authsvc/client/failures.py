@@ -22,6 +22,26 @@ _NEVER_SENT = "failed to connect to all addresses"
 """How gRPC's message for a call that found no connection begins. If it changes, calls that are not
 idempotent are no longer retried, which is safe."""
 
+_CAUSES = (
+    ("certificate has expired", "a certificate of authsvc has expired"),
+    (
+        "certificate is not yet valid",
+        "a certificate of authsvc is not valid yet: is the clock of this machine right?",
+    ),
+    (
+        "certificate signature failure",
+        "ca_file has another authority of the name of the one that signed authsvc's certificate",
+    ),
+    ("CERTIFICATE_VERIFY_FAILED", "ca_file does not have the authority of authsvc's certificate"),
+    ("Hostname Verification Check failed", "authsvc's certificate is for other names"),
+    ("WRONG_VERSION_NUMBER", "what listens there does not speak TLS"),
+    (
+        "Socket closed",
+        "closed by what listens there: it requires TLS, or another client certificate",
+    ),
+)
+"""What BoringSSL and gRPC say of a handshake, and what it means; the first that fits."""
+
 _CODES = frozenset(code_pb2.Code.values())
 
 _BROKEN = frozenset(
@@ -107,7 +127,10 @@ def why_never_sent(error: aio.AioRpcError) -> str:
     Other messages come from a peer and may hold anything. This one was made on this side.
     """
     details = error.details() or ""
-    return printable(details) if details.startswith(_NEVER_SENT) else ""
+    if not details.startswith(_NEVER_SENT):
+        return ""
+    cause = next((text for mark, text in _CAUSES if mark in details), "")
+    return printable(f"{cause}: {details}" if cause else details)
 
 
 def failure_of(error: aio.AioRpcError) -> Failure:

@@ -198,6 +198,7 @@ class ServiceToken:
     def __init__(self, path: Path | None) -> None:
         self._file = WatchedFile(path) if path is not None else None
         self._token = ""
+        self._failures: NewEntries[str] = NewEntries()
 
     def metadata(self) -> Metadata:
         """The metadata that authenticates the caller.
@@ -222,8 +223,11 @@ class ServiceToken:
         except (OSError, ValueError) as error:
             if not self._token:
                 raise AuthError(Reason.CALLER_NOT_ALLOWED, f"service_token_file: {error}") from None
+            for line in self._failures.of([str(error)]):
+                log.warning("service_token_file: %s; the last token stays in use", line)
         else:
             self._token = token
+            self._failures.of([])
             file.mark_read()
         return self._token
 

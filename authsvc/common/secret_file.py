@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 import os
 import stat
 from pathlib import Path
 
 from authsvc.common.file_faults import file_fault
+
+log = logging.getLogger(__name__)
 
 MAX_BYTES = 1024 * 1024
 """The largest file that is read for a secret."""
@@ -52,6 +56,49 @@ def read_secret_file(path: Path, *, max_bytes: int = MAX_BYTES, is_private: bool
     if not text:
         raise SecretFileError(f"{path} is empty")
     return text
+
+
+class HeldSecret:
+    """A secret that a program presents elsewhere, read at each use.
+
+    While its file is there and cannot be used, as while it is written in its place, the last secret
+    is presented, and that is logged once: whoever verifies it decides on it. What verifies secrets
+    reads its files by ``read_secret_file``: there an empty file is a secret that was withdrawn.
+
+    Args:
+        path: the file.
+        max_bytes: as of ``read_secret_file``.
+    """
+
+    def __init__(self, path: Path, *, max_bytes: int = MAX_BYTES) -> None:
+        self._path = path
+        self._max_bytes = max_bytes
+        self._last = ""
+        self._is_reported = False
+
+    def read(self) -> str:
+        """The secret, or the last one that there was.
+
+        Raises:
+            SecretFileError: the file is missing, or has held no secret yet.
+        """
+        try:
+            self._last = read_secret_file(self._path, max_bytes=self._max_bytes)
+        except SecretFileError as error:
+            if not self._last or not self._path.exists():
+                raise
+            if not self._is_reported:
+                log.warning("%s; the last secret stays in use", error)
+            self._is_reported = True
+        else:
+            self._is_reported = False
+        return self._last
+
+
+@functools.lru_cache(maxsize=1_024)
+def held_secret(path: Path, max_bytes: int = MAX_BYTES) -> HeldSecret:
+    """The one ``HeldSecret`` of a file."""
+    return HeldSecret(path, max_bytes=max_bytes)
 
 
 def _check(path: Path, status: os.stat_result, max_bytes: int, *, is_private: bool) -> None:

@@ -21,7 +21,7 @@ from botocore.exceptions import BotoCoreError
 
 from authsvc.common.aws_isolation import connection_options, isolated_session
 from authsvc.credentials.attribution import session_name, session_tags
-from authsvc.credentials.secrets import read_secret
+from authsvc.credentials.secrets import read_held_secret, read_secret
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import Principal, Secret
 from authsvc.net.proxies import Proxy
@@ -162,7 +162,7 @@ def _web_identity(identity: WebIdentity | ClientToken, token: Secret) -> Secret:
         AuthError: as of ``Sts.assume``.
     """
     if isinstance(identity, WebIdentity):
-        return read_secret(identity.token, f"{TABLE}.web_identity_token_file")
+        return read_held_secret(identity.token, f"{TABLE}.web_identity_token_file")
     text = token.reveal()
     if text.count(".") != 2 or len(text) > MAX_WEB_IDENTITY_LENGTH:
         raise AuthError(

@@ -5,9 +5,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from authsvc.common.secret_file import SecretFileError, read_secret_file
+from authsvc.common.secret_file import SecretFileError, held_secret, read_secret_file
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import Secret
+
+
+def read_held_secret(path: Path, setting: str = "") -> Secret:
+    """As ``read_secret``, for a secret in use: the last one while its file is empty."""
+    try:
+        return Secret(held_secret(path).read())
+    except SecretFileError as error:
+        raise AuthError(Reason.CREDENTIALS_UNAVAILABLE, str(error), setting=setting) from None
 
 
 def read_secret(path: Path, setting: str = "") -> Secret:

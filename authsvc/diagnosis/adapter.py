@@ -32,6 +32,13 @@ class Link(BaseModel):
     key_file: Path | None = None
     service_token_file: Path | None = None
 
+    def certificate_files(self) -> dict[str, Path | None]:
+        """The files of certificates, by setting."""
+        return {
+            "authsvc.ca_file": self.ca_file,
+            "authsvc.certificate_file": self.certificate_file,
+        }
+
     def tls(self) -> ClientTls | None:
         """The TLS settings of the adapter's client; None in the clear."""
         if self.ca_file is None:

@@ -10,16 +10,11 @@ from authsvc.common.secret_file import SecretFileError
 from authsvc.common.settings import ConfigError
 from authsvc.common.times import relative
 from authsvc.diagnosis import Report
+from authsvc.diagnosis.certificates import report_validity
 from authsvc.net.client_identity import ClientIdentity
+from authsvc.net.validity import Validity
 from authsvc.server.clients import authentication_of, certificate_of
 from authsvc.server.config.clients import EndpointSettings
-
-WARNING_SECONDS = 7 * 86_400
-"""A certificate that expires sooner is worth a warning."""
-
-RENEWED_AT = 0.25
-"""The part of its life that a renewed certificate has left at least. One of an hour, as SPIFFE has
-them, is renewed at half of it; cert-manager renews at a third of a longer one."""
 
 _RENEW = "Have what keeps the file renew it; authsvc follows the file."
 
@@ -61,18 +56,7 @@ def _check_certificate(
 ) -> bool:
     begins = certificate.not_valid_before_utc.timestamp()
     ends = certificate.not_valid_after_utc.timestamp()
-    left = ends - now
-    if left <= 0:
-        report.fail(f"{name}: the certificate expired {relative(ends, now)}", _RENEW)
-    elif begins > now:
-        report.fail(
-            f"{name}: the certificate is valid {relative(begins, now)}",
-            "Correct this machine's clock, or have it issued anew.",
-        )
-    elif left < min(WARNING_SECONDS, RENEWED_AT * (ends - begins)):
-        report.warn(f"{name}: the certificate expires {relative(ends, now)}", _RENEW)
-    else:
-        report.ok(f"{name}: the certificate expires {relative(ends, now)}")
+    report_validity(report, f"{name}: the certificate", Validity(begins, ends), now)
     return begins <= now < ends
 
 

@@ -7,7 +7,6 @@ import asyncio
 import ssl
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from cryptography import x509
 
@@ -16,11 +15,12 @@ from authsvc.client.health import Health, probe
 from authsvc.client.targets import Endpoint, Targets, endpoints_of, look_up
 from authsvc.client.tls_context import context_of
 from authsvc.diagnosis import Check, Report, cause
+from authsvc.diagnosis.certificates import report_validity
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.net.addresses import split
 from authsvc.net.certificates import strict_faults
-
-EXPIRY_WARNING_DAYS = 14
+from authsvc.net.failures import is_about_dates
+from authsvc.net.validity import State, Validity
 
 _DEADLINE = "DEADLINE_EXCEEDED"
 """As ``Health.text`` has it."""
@@ -135,7 +135,10 @@ async def look_at(
         )
         return
     except ssl.SSLError as error:
-        report.fail(f"{address}: TLS: {_tls_cause(error)}", advice.untrusted)
+        if is_about_dates(error):
+            await _report_dates(report, endpoint, timeout_seconds)
+        else:
+            report.fail(f"{address}: TLS: {_tls_cause(error)}", advice.untrusted)
         return
     except OSError as error:
         report.fail(f"{address}: {cause(error)}", advice.unreachable)
@@ -150,6 +153,30 @@ async def look_at(
         return
     health = await probe(address, tls=tls, name=endpoint.host, timeout_seconds=timeout_seconds)
     _judge(report, address, health)
+
+
+async def _report_dates(report: Report, endpoint: Endpoint, timeout_seconds: float) -> None:
+    """The dates of a certificate that is rejected for them. Nothing is sent to its server."""
+    address = endpoint.address
+    unverified = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    unverified.check_hostname = False
+    unverified.verify_mode = ssl.CERT_NONE
+    remedy = "Replace tls.certificate_file of authsvc, and compare the clocks of both machines."
+    try:
+        presented = await _presented(endpoint, unverified, timeout_seconds)
+    except (OSError, _UnansweredError):
+        report.fail(f"{address}: its certificate has expired, or is not valid yet", remedy)
+        return
+    begins, ends = presented.not_valid_before_utc, presented.not_valid_after_utc
+    validity, now = Validity(begins.timestamp(), ends.timestamp()), time.time()
+    if validity.state(now) in {State.EXPIRED, State.NOT_YET_VALID}:
+        report.fail(f"{address}: its certificate {validity.described(now)}", remedy)
+    else:
+        report.fail(
+            f"{address}: a certificate above its own has expired, or is not valid yet: in its "
+            "chain, or in ca_file",
+            "Replace the authority's certificate.",
+        )
 
 
 def _tls_cause(error: ssl.SSLError) -> str:
@@ -187,13 +214,23 @@ async def _connect(
         _UnansweredError: there is one, and no TLS handshake in time.
         OSError: it is unreachable, or its certificate is invalid.
     """
-    context = None if tls is None else context_of(tls.authorities(), tls.pair())
+    if tls is not None:
+        context = context_of(tls.authorities(), tls.pair())
+        return await _presented(endpoint, context, timeout_seconds)
+    async with asyncio.timeout(timeout_seconds):
+        writer = await _opened(endpoint.address)
+    writer.close()
+    return None
+
+
+async def _presented(
+    endpoint: Endpoint, context: ssl.SSLContext, timeout_seconds: float
+) -> x509.Certificate:
+    """The certificate that the server presents. Raises as ``_connect``."""
     ends = asyncio.get_running_loop().time() + timeout_seconds
     async with asyncio.timeout_at(ends):
         writer = await _opened(endpoint.address)
     try:
-        if context is None:
-            return None
         name = endpoint.host or _host(endpoint.address)
         async with asyncio.timeout_at(ends):
             await writer.start_tls(context, server_hostname=name)
@@ -226,14 +263,10 @@ def check_certificate(report: Report, what: str, certificate: x509.Certificate, 
             f"{what} is rejected by strict verifiers, Python 3.13 among them: {', '.join(faults)}",
             "Have it reissued in conformance with RFC 5280.",
         )
-    days = (certificate.not_valid_after_utc - datetime.fromtimestamp(now, UTC)).days
     names = ", ".join(names_of(certificate)) or "no name"
-    if days < 0:
-        report.fail(f"{what} expired {-days} days ago", "Replace the file; authsvc reloads it.")
-    elif days < EXPIRY_WARNING_DAYS:
-        report.warn(f"{what} expires in {days} days", "Replace the file; authsvc reloads it.")
-    else:
-        report.ok(f"{what} is valid for {days} more days, for {names}")
+    begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    validity = Validity(begins.timestamp(), ends.timestamp())
+    report_validity(report, what, validity, now, names=f", for {names}")
 
 
 def names_of(certificate: x509.Certificate) -> list[str]:

@@ -8,7 +8,7 @@ from functools import partial
 
 from authsvc.client import AdminClient, ClientTls
 from authsvc.common.formats import spelled_resource
-from authsvc.diagnosis import Check, Report, cause
+from authsvc.diagnosis import Check, Report, cause, certificates
 from authsvc.diagnosis.adapter import AdapterSettings
 from authsvc.diagnosis.client_credentials import check_expiry
 from authsvc.diagnosis.endpoint_remedies import Place, remedy_of_failure
@@ -26,12 +26,18 @@ from authsvc.server.config.clients import EndpointSettings
 from authsvc.server.config.credential_routes import routed_tables, where_of
 from authsvc.server.config.egress import Egress
 from authsvc.server.egress import proxy_of, trust_of
+from authsvc.server.expiries import certificate_files
 
 
 def checks(settings: Settings) -> list[Check]:
     """Of authsvc's configuration."""
     remedy = "Correct [credentials], or let authsvc reach its endpoints."
     found = [Check("credentials", partial(_broker, settings=settings), remedy)]
+    files = certificate_files(settings)
+    # Its own certificate is looked at more closely.
+    files.pop("tls.certificate_file", None)
+    if any(files.values()):
+        found.append(certificates.check(files))
     if settings.tls is not None:
         remedy = "Correct tls.certificate_file; `authsvc check-config` reports the fault."
         found.append(Check("certificate", partial(_certificate, settings=settings), remedy))

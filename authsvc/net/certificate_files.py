@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from authsvc.net.certificate_data import read_certificates
+from authsvc.net.certificate_data import read_certificates, same_names
 from authsvc.net.validity import UNUSABLE, State, Validity
 from authsvc.net.watched_file import WatchedFile
 
@@ -91,6 +91,36 @@ def validity_of(path: Path) -> Validity:
         return UNUSABLE
     first = min(found, key=lambda it: it.ends)
     return Validity(first.begins, first.ends)
+
+
+def mistaken_authorities(path: Path) -> list[str]:
+    """As ``same_names``, of a file; nothing of one that cannot be read."""
+    try:
+        return same_names(path.read_bytes())
+    except OSError:
+        return []
+
+
+def warnings_of(files: Mapping[str, Path | None]) -> list[str]:
+    """What does not keep a program from starting, and keeps connections from being made: a line for
+    each certificate that has expired, has to be renewed or is not valid yet, and for authorities
+    that verifiers mistake for each other.
+
+    Args:
+        files: by setting; None for one that is not set.
+    """
+    lines, now = list[str](), time.time()
+    for setting, path in files.items():
+        if path is None:
+            continue
+        validity = validity_of(path)
+        if validity.state(now) in _WARNED:
+            lines.append(f"{setting}: {path} {validity.described(now)}")
+        lines += [f"{setting}: {path}: {text}" for text in mistaken_authorities(path)]
+    return lines
+
+
+_WARNED = frozenset({State.EXPIRED, State.ENDS_SOON, State.NOT_YET_VALID})
 
 
 class _File:

@@ -147,6 +147,11 @@ def _tls_failure(causes: Sequence[BaseException]) -> Failure:
     return Failure.TLS
 
 
+def is_about_dates(error: ssl.SSLError) -> bool:
+    """Whether a certificate is rejected since it has expired, or is not valid yet."""
+    return getattr(error, "verify_code", None) in {_NOT_YET_VALID, _EXPIRED}
+
+
 def is_about_our_certificate(error: BaseException) -> bool:
     """Whether a server has ended TLS over the client's certificate, or the lack of one."""
     reason = getattr(error, "reason", None)

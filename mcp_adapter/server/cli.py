@@ -81,21 +81,28 @@ def serve(config: Path | None, listen: str | None) -> None:
 def check_config(config: Path | None, as_json: bool) -> None:
     """Check a configuration, the files and the tools that it names, without serving.
 
-    Exit code 0 if `serve` would accept it, 2 if not.
+    Exit code 0 if `serve` would accept it, 2 if not. Certificates that have expired or have to be
+    renewed are warnings.
     """
+    from authsvc.net.certificate_files import warnings_of
     from mcp_adapter.server import running as server
     from mcp_adapter.server.config import Settings
 
     problems: list[str] = []
+    warnings: list[str] = []
     try:
-        server.check(load(Settings, config))
+        settings = load(Settings, config)
+        server.check(settings)
+        authsvc = settings.authsvc
+        warnings = warnings_of(authsvc.certificate_files(authsvc.ca_file))
     except ConfigError as error:
         problems = str(error).splitlines()
     if as_json:
-        click.echo(json.dumps({"valid": not problems, "problems": problems}, indent=2))
-    elif problems:
-        for problem in problems:
-            click.echo(f"mcp-adapter: {printable(problem)}", err=True)
+        document = {"valid": not problems, "problems": problems, "warnings": warnings}
+        click.echo(json.dumps(document, indent=2))
     else:
-        click.echo(printable(f"{config or 'The environment'}: valid."))
+        for line in (*problems, *(f"warning: {it}" for it in warnings)):
+            click.echo(f"mcp-adapter: {printable(line)}", err=True)
+        if not problems:
+            click.echo(printable(f"{config or 'The environment'}: valid."))
     sys.exit(2 if problems else 0)

@@ -13,7 +13,7 @@ import jwt
 
 from authsvc.common.client_authentication.method import ClientParameters
 from authsvc.common.client_authentication.private_key import ASSERTION_TYPE
-from authsvc.common.secret_file import SecretFileError, read_secret_file
+from authsvc.common.secret_file import SecretFileError, held_secret
 from authsvc.common.times import duration
 
 AssertionType = Literal["jwt-bearer", "jwt-spiffe"]
@@ -86,7 +86,7 @@ class AssertionFile:
         return _expiry(self._read(), self.file)
 
     def _read(self) -> str:
-        return read_secret_file(self.file, max_bytes=MAX_ASSERTION_BYTES)
+        return held_secret(self.file, MAX_ASSERTION_BYTES).read()
 
 
 def _expiry(assertion: str, file: Path) -> float | None:

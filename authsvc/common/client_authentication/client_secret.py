@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import quote_plus
 
 from authsvc.common.client_authentication.method import ClientParameters
-from authsvc.common.secret_file import read_secret_file
+from authsvc.common.secret_file import held_secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class ClientSecretBasic:
 
     def parameters(self, endpoint: str, now: float) -> ClientParameters:
         """See ``ClientAuthentication.parameters``."""
-        secret = read_secret_file(self.file)
+        secret = held_secret(self.file).read()
         pair = f"{quote_plus(self.client_id)}:{quote_plus(secret)}"
         credentials = base64.b64encode(pair.encode()).decode()
         return ClientParameters(headers={"Authorization": f"Basic {credentials}"}, secret=secret)
@@ -51,7 +51,7 @@ class ClientSecretPost:
 
     def parameters(self, endpoint: str, now: float) -> ClientParameters:
         """See ``ClientAuthentication.parameters``."""
-        secret = read_secret_file(self.file)
+        secret = held_secret(self.file).read()
         return ClientParameters(
             {"client_id": self.client_id, "client_secret": secret}, secret=secret
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,7 +18,9 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from authsvc.common.client_authentication.method import ClientParameters
 from authsvc.common.client_certificate import ClientCertificate
 from authsvc.common.secret_file import SecretFileError, read_secret_file
-from authsvc.net.watched_file import WatchedFile
+from authsvc.net.watched_file import NewEntries, WatchedFile
+
+log = logging.getLogger(__name__)
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
@@ -78,6 +81,7 @@ class PrivateKeyJwt:
             WatchedFile(file) if certificate is None else WatchedFile(file, certificate.file)
         )
         self._signing: _Signing | None = None
+        self._failures: NewEntries[str] = NewEntries()
 
     def parameters(self, endpoint: str, now: float) -> ClientParameters:
         """See ``ClientAuthentication.parameters``."""
@@ -101,17 +105,26 @@ class PrivateKeyJwt:
         )
 
     def _current(self, now: float) -> _Signing:
-        if self._watched.changed(now):
-            self._signing = None
-        if self._signing is None:
-            key = _read_private_key(self._file)
-            headers = {"kid": self._key_id} if self._key_id else {}
-            if self._certificate is not None:
-                headers |= self._certificate.headers(key.public_key(), self._file)
-            algorithm = _algorithm(key, self._algorithm, self._file)
-            self._signing = _Signing(key, algorithm, headers)
-            self._watched.mark_read()
+        if self._watched.changed(now) or self._signing is None:
+            try:
+                self._signing = self._read()
+            except SecretFileError as error:
+                if self._signing is None or not self._file.exists():
+                    raise
+                # One of two files may have been replaced, or one be half written.
+                for line in self._failures.of([str(error)]):
+                    log.warning("%s; the last key stays in use", line)
+            else:
+                self._failures.of([])
+                self._watched.mark_read()
         return self._signing
+
+    def _read(self) -> _Signing:
+        key = _read_private_key(self._file)
+        headers = {"kid": self._key_id} if self._key_id else {}
+        if self._certificate is not None:
+            headers |= self._certificate.headers(key.public_key(), self._file)
+        return _Signing(key, _algorithm(key, self._algorithm, self._file), headers)
 
 
 def _read_private_key(path: Path) -> _PrivateKey:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from authsvc.common.secret_file import SecretFileError, read_secret_file
+from authsvc.common.secret_file import SecretFileError, held_secret
 from authsvc.credentials.exchange.answers import ACCESS_TOKEN, BEARER, BEARER_OR_JWT, JWT
 from authsvc.credentials.exchange.failures import TABLE
 from authsvc.credentials.exchange.profile import Exchanged, Leg
@@ -86,7 +86,7 @@ def subject_form(token: Secret, token_type: str, requested: str) -> dict[str, st
 
 def _actor_token(actor: Actor) -> Secret:
     try:
-        return Secret(read_secret_file(actor.file))
+        return Secret(held_secret(actor.file).read())
     except SecretFileError as error:
         raise AuthError(
             Reason.CREDENTIALS_UNAVAILABLE, f"{ACTOR_SETTING}: {error}", setting=ACTOR_SETTING

@@ -11,16 +11,21 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.credentials import CredentialProvider
 
+from authsvc.common.secret_file import HeldSecret, SecretFileError
 from authsvc.stores.redis.server import RedisServer
 
 
 class _PasswordFile(CredentialProvider):
     def __init__(self, username: str, path: Path | None) -> None:
         self._username = username
-        self._path = path
+        self._password = None if path is None else HeldSecret(path)
 
     def get_credentials(self) -> tuple[str] | tuple[str, str]:
-        password = self._path.read_text(encoding="utf-8").strip() if self._path else ""
+        try:
+            password = "" if self._password is None else self._password.read()
+        except SecretFileError as error:
+            # One of the failures that the store expects.
+            raise OSError(f"store.password_file: {error}") from None
         return (self._username, password) if self._username else (password,)
 
     async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:

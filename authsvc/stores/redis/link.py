@@ -11,8 +11,9 @@ from redis.asyncio import RedisCluster
 from redis.exceptions import NoScriptError
 from redis.exceptions import TimeoutError as ClosingTimeoutError
 
+from authsvc.domain.errors import AuthError
 from authsvc.stores.redis.clients import client_of
-from authsvc.stores.redis.failures import FAILURES, unavailable
+from authsvc.stores.redis.failures import FAILURES, described, unavailable
 from authsvc.stores.redis.replication import ReplicatedWrites
 from authsvc.stores.redis.scripts import Argument, Script
 from authsvc.stores.redis.server import RedisServer
@@ -42,6 +43,7 @@ class Link:
     ) -> None:
         self._timeout_seconds = timeout_seconds or server.timeout_seconds
         self._client = client_of(server, self._timeout_seconds, retries=int(retries))
+        self._tls, self._has_answered = server.tls, False
         self._replicas = server.acknowledge_replicas
         self._replicated = ReplicatedWrites(
             self._client, replicas=self._replicas, timeout_seconds=self._timeout_seconds
@@ -117,11 +119,16 @@ class Link:
             raise
         if not done:
             self._abandon(task)
-            raise unavailable("no answer in time")
+            raise self._unavailable(TimeoutError())
         try:
-            return task.result()
+            result = task.result()
         except FAILURES as error:
-            raise unavailable(str(error) or type(error).__name__) from None
+            raise self._unavailable(error) from None
+        self._has_answered = True
+        return result
+
+    def _unavailable(self, error: BaseException) -> AuthError:
+        return unavailable(described(error, tls=self._tls, has_answered=self._has_answered))
 
     async def _in_slot(self, command: Coroutine[Any, Any, ResultT]) -> ResultT:
         try:

@@ -237,7 +237,7 @@ async def test_each_replica_is_looked_at_over_tls(
         refused = await found([link.replicas(f"{silent},{address}", how, 20.0)])
         dead = await found([link.replicas("127.0.0.1:1", how, TIMEOUT_SECONDS)])
         assert levels(whole) == ["ok", "ok"]
-        assert "is valid for 29 more days, for localhost, 127.0.0.1" in texts(whole, Level.OK)
+        assert ", in 29 d 23 h, for localhost, 127.0.0.1" in texts(whole, Level.OK)
         assert f"{address} serves" in texts(whole, Level.OK)
         assert levels(refused) == ["fail", "ok", "ok"]
         assert f"{silent} accepts connections, and does not answer in 5 s" in texts(
@@ -276,7 +276,7 @@ async def test_each_replica_is_looked_at_over_tls(
         assert "denies you operator access" in no_admin.text
 
 
-@pytest.mark.parametrize(("days", "level"), [(-2, "fail"), (3, "warn"), (100, "ok")])
+@pytest.mark.parametrize(("days", "level"), [(-2, "fail"), (3, "warn"), (100, "ok"), (29, "ok")])
 def test_certificates_that_end(days: int, level: str) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "x")])
@@ -294,6 +294,9 @@ def test_certificates_that_end(days: int, level: str) -> None:
     report = Report("x")
     link.check_certificate(report, "it", certificate, time.time())
     assert levels(report.findings) == [level]
+    (finding,) = report.findings
+    date = f"{certificate.not_valid_after_utc:%Y-%m-%d %H:%M:%S UTC}"
+    assert f"it {'expired' if days < 0 else 'expires'} on {date}" in finding.text
 
 
 def test_certificates_that_strict_verifiers_reject() -> None:

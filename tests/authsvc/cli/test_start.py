@@ -24,6 +24,7 @@ from authsvc.common.printable import printable
 from authsvc.domain.events import EventType, SessionEvent
 from authsvc.domain.record import Grant, Record
 from authsvc.domain.signal_status import StreamStatus
+from authsvc.net.certificates import make_authority
 from mcp_adapter.server.cli import main as adapter_main
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.commands import ROOT, environment
@@ -159,6 +160,20 @@ def test_check_config_names_every_problem(config: Path, tmp_path: Path) -> None:
     wrong = invoked("check-config", "--config", config)
     assert "resorces: there is no such setting; is it resources?" in wrong.output
     assert "listen:" in wrong.output
+
+
+def test_check_config_warns_of_certificates(config: Path, tmp_path: Path) -> None:
+    authority = make_authority("CA", days=-1 / 1_440)
+    (tmp_path / "ca.pem").write_bytes(authority.certificate_pem())
+    expired = f"{authority.certificate.not_valid_after_utc:%Y-%m-%d %H:%M:%S UTC}"
+    told = f"store.ca_file: {tmp_path / 'ca.pem'} expired on {expired}"
+    text = re.sub(r"\[store\][^\[]*", "", config.read_text())
+    store = f'[store]\nkind = "redis"\nurl = "rediss://h"\nca_file = "{tmp_path / "ca.pem"}"\n'
+    config.write_text(f"{text}\n{store}")
+    shown = invoked("check-config", "--config", config)
+    assert (shown.exit_code, f"warning: {told}" in shown.output) == (0, True)
+    document = json.loads(invoked("check-config", "--config", config, "--json").stdout)
+    assert document == {"valid": True, "problems": [], "warnings": [told]}
 
 
 def test_check_config_checks_the_audits_file_and_makes_none(config: Path, tmp_path: Path) -> None:

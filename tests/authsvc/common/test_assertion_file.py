@@ -75,6 +75,10 @@ def test_a_renewed_assertion_is_sent_at_once(file: Path) -> None:
     file.write_text(renewed)
     sent = method.parameters(ENDPOINT, START + 60 + 7_500)
     assert sent.form["client_assertion"] == renewed
+    file.write_text("")  # the last one stays in use until it expires
+    assert method.parameters(ENDPOINT, START).form["client_assertion"] == renewed
+    with pytest.raises(ExpiredAssertionError):
+        method.parameters(ENDPOINT, START + 9_000)
     file.unlink()
     with pytest.raises(SecretFileError, match="No such file"):
         method.parameters(ENDPOINT, START)

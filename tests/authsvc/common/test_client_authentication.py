@@ -160,8 +160,7 @@ def test_a_changed_key_takes_effect(tmp_path: Path) -> None:
     read(assertion(method, now), RSA, "RS256")
     file.write_text("half a key")
     for step in (1, 2):
-        with pytest.raises(SecretFileError, match="key"):
-            assertion(method, now + step)
+        read(assertion(method, now + step), RSA, "RS256")
     file.write_bytes(pem(ED))
     read(assertion(method, now + 3), ED, "EdDSA")
     file.unlink()
@@ -275,11 +274,10 @@ def test_a_renewed_certificate_takes_effect(tmp_path: Path) -> None:
     now = START + WATCH_INTERVAL_SECONDS
     after = jwt.get_unverified_header(assertion(method, now))
     assert after["x5t#S256"] != before["x5t#S256"]
-    # Nothing is signed while a new key waits for its certificate.
+    # The last pair signs while a new key waits for its certificate.
     key.write_bytes(pem(P384))
     for step in (1, 2):
-        with pytest.raises(SecretFileError, match="does not belong"):
-            assertion(method, now + step)
+        read(assertion(method, now + step), P256, "ES256")
     file.write_bytes(certificate_pem(P384))
     read(assertion(method, now + 3), P384, "ES384")
 

@@ -633,7 +633,9 @@ def test_a_client_distinguishes_two_writes_of_one_moment(tls: Path, tmp_path: Pa
     assert certificates.renew()
 
 
-def test_a_service_token_that_is_being_written_leaves_the_last_one_in_force(tmp_path: Path) -> None:
+def test_a_service_token_that_is_being_written_leaves_the_last_one_in_force(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     path, moment = tmp_path / "token", 1_000_000_000
     path.write_text("")
     token = ServiceToken(path)
@@ -641,7 +643,10 @@ def test_a_service_token_that_is_being_written_leaves_the_last_one_in_force(tmp_
         token.metadata()
     for content, presented in ((b"old", "old"), (b"", "old"), (b"newer", "newer")):
         rewritten(path, content, moment)
-        assert token.metadata() == (("authorization", f"Bearer {presented}"),)
+        for _ in range(2):
+            assert token.metadata() == (("authorization", f"Bearer {presented}"),)
+    warned = [it.getMessage() for it in caplog.records]
+    assert warned == [f"service_token_file: {path} is empty; the last token stays in use"]
 
 
 @pytest.mark.parametrize(

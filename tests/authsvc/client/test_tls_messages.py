@@ -1,0 +1,189 @@
+"""What a client says of a TLS connection that fails: the cause first, in plain words."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grpc
+import pytest
+from cryptography import x509
+from grpc import aio
+
+from authsvc.client import ClientTls
+from authsvc.client.failures import failure_of
+from authsvc.client.targets import Endpoint
+from authsvc.diagnosis import Level, Report, link, listening
+from authsvc.domain.errors import AuthError, Reason
+from authsvc.net.certificates import SignedCertificate, issue, make_authority
+from authsvc.net.channels import open_channel
+from authsvc.net.tls import ServerCertificates
+from authsvc.stores.redis.link import Link
+from authsvc.stores.redis.server import server_at
+from tests.support.bounds import TIMEOUT_SECONDS
+from tests.support.sockets import Handler, serving_tcp
+
+pytestmark = pytest.mark.anyio
+
+MINUTE = 1 / 1_440
+"""In days."""
+
+
+@dataclass
+class Place:
+    """Certificates in a folder: of a server for localhost and of a client, and two authorities."""
+
+    folder: Path
+    days: float = 1
+    name: str = "localhost"
+    client_days: float = 1
+    ours: SignedCertificate = field(default_factory=lambda: make_authority("ours", days=1))
+
+    def __post_init__(self) -> None:
+        names = [x509.DNSName(self.name)]
+        self.write("server", issue(self.ours, "server", names, days=self.days))
+        self.write("client", issue(self.ours, "client", names, days=self.client_days, client=True))
+        self.write("ca", self.ours)
+        self.write("other", make_authority("other", days=1))
+
+    def write(self, name: str, signed: SignedCertificate) -> None:
+        (self.folder / f"{name}.pem").write_bytes(signed.certificate_pem())
+        (self.folder / f"{name}.key").write_bytes(signed.key_pem())
+
+    def client(self, authority: str = "ca", *, presents: bool = False) -> ClientTls:
+        pair = (self.folder / "client.pem", self.folder / "client.key")
+        ca_file = self.folder / f"{authority}.pem"
+        return ClientTls(ca_file, *pair) if presents else ClientTls(ca_file)
+
+    def serving(self, *, mutual: bool) -> grpc.ServerCredentials:
+        authorities = self.folder / "ca.pem" if mutual else None
+        pair = (self.folder / "server.pem", self.folder / "server.key")
+        return ServerCertificates(*pair, authorities).credentials()
+
+
+Case = Callable[[Path], tuple[Place, ClientTls | None, bool | None]]
+"""The certificates, how the client connects, and whether the server requires a certificate: None
+for one without TLS."""
+
+
+def expired(folder: Path) -> tuple[Place, ClientTls | None, bool | None]:
+    place = Place(folder, days=-MINUTE)
+    return place, place.client(), False
+
+
+def another_authority(folder: Path) -> tuple[Place, ClientTls | None, bool | None]:
+    place = Place(folder)
+    return place, place.client("other"), False
+
+
+def another_name(folder: Path) -> tuple[Place, ClientTls | None, bool | None]:
+    place = Place(folder, name="authsvc.example")
+    return place, place.client(), False
+
+
+def server_in_the_clear(folder: Path) -> tuple[Place, ClientTls | None, bool | None]:
+    place = Place(folder)
+    return place, place.client(), None
+
+
+def client_in_the_clear(folder: Path) -> tuple[Place, ClientTls | None, bool | None]:
+    return Place(folder), None, False
+
+
+def no_client_certificate(folder: Path) -> tuple[Place, ClientTls | None, bool | None]:
+    place = Place(folder)
+    return place, place.client(), True
+
+
+def an_expired_client(folder: Path) -> tuple[Place, ClientTls | None, bool | None]:
+    place = Place(folder, client_days=-MINUTE)
+    return place, place.client(presents=True), True
+
+
+CLOSED = "closed by what listens there: it requires TLS, or another client certificate"
+
+
+@pytest.mark.parametrize(
+    ("case", "told"),
+    [
+        (expired, "a certificate of authsvc has expired"),
+        (another_authority, "ca_file does not have the authority of authsvc's certificate"),
+        (another_name, "authsvc's certificate is for other names"),
+        (server_in_the_clear, "what listens there does not speak TLS"),
+        (client_in_the_clear, CLOSED),
+        (no_client_certificate, CLOSED),
+        (an_expired_client, CLOSED),
+    ],
+)
+async def test_a_client_says_why_it_is_not_connected(case: Case, told: str, tmp_path: Path) -> None:
+    place, tls, mutual = case(tmp_path)
+    server = aio.server()
+    if mutual is None:
+        port = server.add_insecure_port("localhost:0")
+    else:
+        port = server.add_secure_port("localhost:0", place.serving(mutual=mutual))
+    await server.start()
+    credentials = None if tls is None else tls.channel_credentials()
+    channel = open_channel(f"localhost:{port}", credentials)
+    call: aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/a.B/C")
+    try:
+        with pytest.raises(aio.AioRpcError) as caught:
+            await call(b"", timeout=TIMEOUT_SECONDS)
+    finally:
+        await channel.close()
+        await server.stop(None)
+    failure = failure_of(caught.value)
+    assert failure.error.reason is Reason.SERVICE_UNAVAILABLE
+    assert failure.error.detail.startswith(f"UNAVAILABLE: {told}: failed to connect")
+
+
+@pytest.mark.parametrize(
+    ("days", "told"), [(-MINUTE, "expired on 20"), (1, "verify failed"), (None, "expires on 20")]
+)
+async def test_doctor_dates_a_certificate_that_has_expired(
+    days: float | None, told: str, tmp_path: Path
+) -> None:
+    place = Place(tmp_path, days=days or 1)
+    server = aio.server()
+    port = server.add_secure_port("localhost:0", place.serving(mutual=False))
+    await server.start()
+    report = Report("authsvc")
+    tls = place.client("other" if days == 1 else "ca")
+    try:
+        endpoint = Endpoint(f"localhost:{port}")
+        await link.look_at(report, endpoint, tls, TIMEOUT_SECONDS, listening._ADVICE)
+    finally:
+        await server.stop(None)
+    first = report.findings[0]
+    assert first.level is (Level.OK if days is None else Level.FAIL)
+    assert told in first.text.lower().replace("_", " ")
+
+
+async def silent(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+    """As Valkey in the clear: it waits for the end of a line, which a TLS handshake has not."""
+    await reader.read(-1)
+
+
+async def closing(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+    """As a server with TLS, of a client in the clear."""
+    await reader.read(1)
+
+
+@pytest.mark.parametrize(
+    ("handler", "scheme", "told"),
+    [
+        (silent, "rediss", "none before: does it speak TLS?"),
+        (closing, "redis", "Does it expect TLS? Then set store.ca_file"),
+    ],
+)
+async def test_a_store_says_that_only_one_side_speaks_tls(
+    handler: Handler, scheme: str, told: str
+) -> None:
+    async with serving_tcp(handler) as (_, port):
+        store = Link(server_at(f"{scheme}://127.0.0.1:{port}"), timeout_seconds=1.0, retries=False)
+        with pytest.raises(AuthError) as caught:
+            await store.ask("PING")
+        await store.close()
+    assert told in caught.value.detail
