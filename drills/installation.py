@@ -32,9 +32,10 @@ class Installation:
         store: the lines of the table ``[store]``.
         port: of each replica, which has an address of its own.
         metrics_port: likewise.
-        callers: by name, the resources of each MCP server; its token is ``NAME-token``.
+        callers: by name, the resources of each MCP server; its token is ``NAME-token``, of which
+            authsvc has the digest.
         previous_secrets: names of the files in ``previous_secret_files``.
-        tokens: by name of a caller, the files of its service tokens, if not ``NAME-token`` alone.
+        tokens: by name of a caller, the files of its tokens, if not ``NAME-token.sha256`` alone.
     """
 
     folder: Path
@@ -103,6 +104,9 @@ class Installation:
         here = self.mounted(program)
         here.mkdir(parents=True, exist_ok=True)
         for path in self.secrets.iterdir():
+            is_token = "-token" in path.name and path.suffix != ".sha256"
+            if is_token and program.startswith("authsvc"):
+                continue
             replace_file(here / path.name, path.read_bytes())
 
     def serve_at(self, addresses: Iterable[str]) -> None:
@@ -134,7 +138,7 @@ listen = "{address}:{self.metrics_port}"
 [[callers]]
 name = "operator"
 admin = true
-service_token_files = ["{here}/operator-token"]
+service_token_files = ["{here}/operator-token.sha256"]
 
 [[issuers]]
 issuer = "{ISSUER}"
@@ -163,7 +167,7 @@ listen = "{address.rpartition(":")[0]}:{self.metrics_port + 1}"
 """
 
     def _caller(self, name: str, here: Path) -> str:
-        files = [f"{here}/{file}" for file in self.tokens.get(name, [f"{name}-token"])]
+        files = [f"{here}/{file}" for file in self.tokens.get(name, [f"{name}-token.sha256"])]
         return f"""
 [[callers]]
 name = "{name}"
