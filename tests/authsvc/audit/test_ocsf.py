@@ -112,6 +112,14 @@ def test_every_type_with_no_more_than_it_needs(
     line_of(SecurityEvent(event_type), records)
 
 
+@pytest.mark.parametrize(("subject", "activity_id"), [("alice", 1), ("", 99)])
+def test_a_session_without_a_subject_is_no_logon(
+    subject: str, activity_id: int, records: Records
+) -> None:
+    event = SecurityEvent(SecurityEventType.SESSION_CREATED, session="s", subject=subject)
+    assert line_of(event, records)["activity_id"] == activity_id
+
+
 @given(event=CALL_EVENTS, ratio=st.floats(0.001, 1))
 def test_any_call(event: CallEvent, ratio: float) -> None:
     found = checked(ocsf.call(event, 2e9, ratio))

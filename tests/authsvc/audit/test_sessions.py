@@ -15,6 +15,7 @@ import pytest
 
 from authsvc.admin.retention import remove_expired
 from authsvc.audit import security
+from authsvc.audit.admin_actions import MOST_EVENTS
 from authsvc.audit.sessions import (
     ANONYMOUS_AT_ONCE,
     ANONYMOUS_PER_SECOND,
@@ -23,8 +24,10 @@ from authsvc.audit.sessions import (
 )
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.record import Grant, Limits, Record
+from authsvc.rpc.health import HealthServicer
 from authsvc.server.assembly import Service, assembled
 from authsvc.server.config.store import SHARED_KINDS
+from authsvc.server.housekeeping import Housekeeping
 from tests.support.clock import START, Clock
 from tests.support.service import STORE_KINDS, serving, settings_for, store_settings
 from tests.support.shared_valkey import shared_valkey
@@ -408,6 +411,22 @@ async def test_the_log_has_them_where_no_file_is_set_or_the_file_is_full(
         "a full disk": (both, {"written": 0, "failed": 2}),
         "no sessions": (["SESSION_REVOKED"], {}),
     }
+
+
+async def test_what_was_counted_is_reported_periodically(
+    tmp_path: Path, clock: Clock, idp: IdentityProvider, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    settings = settings_for(tmp_path, idp)
+    async with assembled(settings, clock, clock) as service:
+        for _ in range(int(ANONYMOUS_AT_ONCE) + 3):
+            service.session_audit.created(record(subject=""), resource=RESOURCE, caller="one")
+        for _ in range(MOST_EVENTS + 3):
+            service.admin.actions.acted("ListSessions", caller="one", peer="unix:", request=b"")
+        caplog.clear()
+        clock.advance(REPORT_SECONDS)
+        await Housekeeping(service, HealthServicer.__new__(HealthServicer), settings)._sweep()
+        assert [event_type for event_type, _ in logged(caplog)] == ["LIMIT_REACHED", "ADMIN_ACTION"]
 
 
 async def test_a_record_that_the_server_has_dropped(
