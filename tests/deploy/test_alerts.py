@@ -264,6 +264,23 @@ SCENARIOS = [
         operations("a", counter((1, 0)), jumps((610, 1))),
     ),
     Scenario(
+        "the store's disk is full for three minutes",
+        {authsvc("authsvc_store_writes"): gauge((610, 1), (180, 0), (1, 1))},
+        {"AuthsvcStoreNotWritable": 780},
+    ),
+    Scenario(
+        "the store takes no writes, and is not followed: one alert for one cause",
+        {
+            authsvc("authsvc_store_writes"): gauge((610, 1), (180, 0), (1, 1)),
+            authsvc("authsvc_ready"): gauge((605, 1), (190, 0), (1, 1)),
+        },
+        {"AuthsvcNotReady": 780},
+    ),
+    Scenario(
+        "a failover: one replica's last write has failed",
+        {authsvc("authsvc_store_writes"): gauge((610, 1), (20, 0), (1, 1))},
+    ),
+    Scenario(
         "the store is slow",
         latencies("get", counter((1800, 20)), counter((600, 0), (1200, 1))),
         {"AuthsvcStoreSlow": 1500},

@@ -6,13 +6,14 @@ import asyncio
 import re
 import secrets
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import AsyncExitStack, ExitStack, closing
 from pathlib import Path
 
 import httpx2
 import pytest
 import yaml  # type: ignore[import-untyped] # it has no stubs
 
+from authsvc.domain.errors import AuthError
 from authsvc.server import housekeeping
 from tests.deploy.test_monitoring import METRICS, initialize, post, scrape
 from tests.deploy.test_provoked_alerts import (
@@ -115,6 +116,29 @@ def is_gone(found: Scraped) -> bool:
     return found.value("authsvc_ready") == 0 and FAILED.search(found.text) is not None
 
 
+async def test_the_store_takes_no_writes(
+    tmp_path: Path, clock: Clock, idp: IdentityProvider, valkey: Valkey
+) -> None:
+    """A failover that authsvc has not seen."""
+
+    def settings(folder: Path, site: Site) -> Mapping[str, object]:
+        return {"store": {"kind": "redis", "url": valkey.url}}
+
+    async with AsyncExitStack() as running:
+        it = await watched(tmp_path, clock, idp, running, NO_SITE, settings)
+        before = await it.until(is_ready)
+        with closing(valkey.client()) as client:
+            client.replicaof("127.0.0.1", "1")
+            with pytest.raises(AuthError):
+                await it.service.client.create(idp.token(), resource=RESOURCE)
+            after = await it.until(
+                lambda it: is_ready(it) and "authsvc_store_writes 0.0" in it.text
+            )
+            client.replicaof("NO", "ONE")
+    alerts = {"AuthsvcStoreNotWritable", "AuthsvcStoreFails"}
+    assert_fires(alerts, tmp_path, clock(), before, before, after)
+
+
 async def test_a_replica_ends(tmp_path: Path, clock: Clock, idp: IdentityProvider) -> None:
     async with AsyncExitStack() as running:
         it = await watched(tmp_path, clock, idp, running, NO_SITE, by_default)
@@ -208,7 +232,13 @@ def without_latencies(text: str) -> str:
 
 
 OUTAGES = {
-    *("AuthsvcStoreSlow", "AuthsvcStoreFails", "AuthsvcNotReady", "AuthsvcAssertionKeysStale"),
+    *(
+        "AuthsvcStoreNotWritable",
+        "AuthsvcStoreSlow",
+        "AuthsvcStoreFails",
+        "AuthsvcNotReady",
+        "AuthsvcAssertionKeysStale",
+    ),
     *("AuthsvcSignalsUnavailable", "AuthsvcDown", "AuthsvcNoCredentials", "AdapterAuditCallsLost"),
     *("AdapterNotReady", "AdapterServerErrors", "AdapterAuthsvcSlow", "AdapterDenied"),
     "AdapterDown",
