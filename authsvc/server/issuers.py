@@ -67,7 +67,8 @@ def issuer_of(settings: IssuerSettings) -> Issuer:
     try:
         keys = _source(settings)
     except KeyLoadError as error:
-        raise ConfigError(f"issuers[{settings.issuer}].{settings.key_setting}: {error}") from None
+        setting = error.setting or settings.key_setting
+        raise ConfigError(f"issuers[{settings.issuer}].{setting}: {error}") from None
     return Issuer(
         issuer=settings.issuer,
         keys=keys,

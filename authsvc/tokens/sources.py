@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from authsvc.common.rarely import Rarely
 from authsvc.domain.errors import AuthError, Reason, of_setting
 from authsvc.domain.service_status import SkippedKey
 from authsvc.net.failures import Stage
@@ -60,6 +61,10 @@ class KeySource(Protocol):
     async def refresh(self, now: float) -> None:
         """Look for newer keys if that is due. Failures of the source are not raised."""
         ...
+
+
+FAILURE_LOG_SECONDS = 60.0
+"""How often a line repeats that the keys of an issuer cannot be fetched, for the same cause."""
 
 
 class _SkippedLog:
@@ -191,6 +196,7 @@ class FetchedKeys:
         self.failure = self._setting = ""
         self._fetching: asyncio.Task[None] | None = None
         self._skipped = _SkippedLog(f"keys of {issuer}")
+        self._failures = Rarely(FAILURE_LOG_SECONDS)
 
     def current(self, now: float) -> KeySet:
         """See ``KeySource.current``."""
@@ -260,8 +266,12 @@ class FetchedKeys:
                 else "keys of %s cannot be fetched, and there are no others: %s%s"
             )
             where = self._setting and f"{self._table}.{self._setting}"
-            log.error(text, self._issuer, error, of_setting(where))
+            if self._failures.may_pass((text, self.failure)):
+                log.error(text, self._issuer, error, of_setting(where))
         else:
+            if self.failure:
+                self._failures = Rarely(FAILURE_LOG_SECONDS)
+                log.info("keys of %s are fetched again", self._issuer)
             self.failure = self._setting = ""
             self._fetched_time = now
             self._skipped.note(self._fetched.keys)

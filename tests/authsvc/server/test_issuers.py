@@ -207,3 +207,16 @@ async def test_unusable_keys_stop_the_start(
     with pytest.raises(ConfigError, match=complaint):
         async with running(configured(tmp_path, idp, **issuer), clock=clock):
             pass
+
+
+async def test_a_missing_previous_secret_is_named_by_its_own_setting(
+    tmp_path: Path, idp: IdentityProvider, clock: Clock
+) -> None:
+    secrets = {
+        "algorithms": ["HS256"],
+        "secret_file": idp.write_secret(tmp_path),
+        "previous_secret_files": [Path("nowhere")],
+    }
+    with pytest.raises(ConfigError, match=r"\.previous_secret_files: nowhere: No such file"):
+        async with running(configured(tmp_path, idp, **secrets), clock=clock):
+            pass

@@ -611,6 +611,29 @@ async def test_an_outage_is_bridged_for_so_long_and_is_no_rejection(
     assert await verdict(verifier, token, START + MAX_STALE + 300) is None
 
 
+async def test_a_lasting_outage_is_logged_once_and_so_are_its_end_and_a_new_cause(
+    site: Site, source: FetchedKeys, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "authsvc.tokens.sources")
+    now = START
+
+    async def logged(answer: Answer) -> list[str]:
+        nonlocal now
+        caplog.clear()
+        site.answers["/jwks"] = answer
+        for _ in range(3):
+            now += 100
+            await source.refresh(now)
+        return caplog.messages
+
+    for _ in range(2):
+        for status in (404, 503):
+            (line,) = await logged(Answer(status=status))
+            assert f"{site.url}/jwks" in line
+            assert str(status) in line
+        assert await logged(Answer(jwks(OLD))) == [f"keys of {ISSUER} are fetched again"]
+
+
 async def test_keys_are_fetched_before_trust_in_them_ends(site: Site) -> None:
     # The issuer calls its keys fresh for 100 seconds; we trust them for 30 without a fetch.
     fetch = partial(fetch_jwks, Fetcher(), f"{site.url}/jwks", ("ES256",))
