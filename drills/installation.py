@@ -18,7 +18,7 @@ from chaos.valkey import free_port
 ROOT = Path(__file__).parents[1]
 SCRIPT_SECONDS = 120.0
 
-CONNECTION_SECONDS = 3
+CONNECTION_SECONDS = 2
 """Age of a connection to a replica: each step of a rotation has to meet new connections."""
 
 

@@ -26,6 +26,8 @@ async def steps(stage: Stage) -> None:
     for replica in stage.replicas:
         await stage.deliver(replica)
         await _new_connections(stage)
+    # Longer than a connection lasts: each adapter has to verify a new certificate by both.
+    await stage.hold(5, short=3)
     stage.step("--rotate-ca finish; the old authority is out, everywhere")
     ran = await stage.run("python deploy/make_secrets.py --rotate-ca finish", installation.secrets)
     stage.check(f"it is done: {ran.err.strip()}", ran.code == 0)
@@ -34,7 +36,7 @@ async def steps(stage: Stage) -> None:
     await stage.deliver()
     await _new_connections(stage)
     stage.step("every connection is made anew")
-    await stage.hold(5, short=4)
+    await stage.hold(5, short=3)
     ran = await _health(stage, stage.replicas[0])
     stage.check(f"a new connection works: {ran.err.strip()}", ran.code == 0)
     if not stage.is_short:
