@@ -57,7 +57,7 @@ class Connection:
         """
         from authsvc.client import AdminClient
 
-        with errors_explained(self.target):
+        with errors_explained(self.target, self.tls()):
             return self._run(AdminClient, work)
 
     def ask(self, work: Callable[[AuthClient], Awaitable[ResultT]]) -> ResultT:

@@ -103,7 +103,7 @@ def _issued(
         found = await client.resolve("", token, resource=resource, credentials=(wanted,))
         return found.credentials_of(wanted.name)
 
-    with errors_explained(connection.target):
+    with errors_explained(connection.target, connection.tls()):
         try:
             return connection.ask(ask)
         except AuthError as error:

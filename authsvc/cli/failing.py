@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
 from authsvc.common.printable import printable
 from authsvc.domain.errors import AuthError, GrpcStatus, Reason
+
+if TYPE_CHECKING:
+    # gRPC takes a while to import.
+    from authsvc.client import ClientTls
 
 
 class Failure(click.ClickException):
@@ -39,22 +44,39 @@ class Unreachable(Failure):
     exit_code = 3
 
 
+_NO_GRPC = {
+    # gRPC's messages for what it gets in place of its own protocol.
+    "Failed parsing HTTP/2": "What listens at {target} does not speak gRPC in the clear: it is "
+    "another server, or requires TLS (--ca-file). Correct --target.",
+    "WRONG_VERSION_NUMBER": "What listens at {target} does not speak TLS: it is another server, or "
+    "an authsvc without [tls]. Correct --target, or give no --ca-file.",
+    "missing selected ALPN": "What listens at {target} speaks TLS, and no gRPC: it is another "
+    "server. Correct --target.",
+}
+
+
 @contextmanager
-def errors_explained(target: str) -> Iterator[None]:
-    """Turn an ``AuthError`` into a ``Failure`` with a remedy."""
+def errors_explained(target: str, tls: ClientTls | None = None) -> Iterator[None]:
+    """Turn an ``AuthError`` into a ``Failure`` with a remedy.
+
+    Args:
+        target: the address of authsvc.
+        tls: how it is authenticated; None in the clear. If its certificate is not accepted, it is
+            asked which one it presents.
+    """
     try:
         yield
     except AuthError as error:
-        raise _failure(error, target) from None
+        raise _failure(error, target, tls) from None
 
 
-def _failure(error: AuthError, target: str) -> Failure:
+def _failure(error: AuthError, target: str, tls: ClientTls | None) -> Failure:
     text = f"{error.reason.name}: {error.detail or error.reason.message}"
     if "CERTIFICATE_VERIFY_FAILED" in text:
-        return Unreachable(
-            f"{text}\nThe certificate at {target} is not signed by an authority in --ca-file "
-            "(ca_file), has expired, or is for another name. Run `authsvc doctor` for details."
-        )
+        return Unreachable(f"{text}\n{_why_untrusted(target, tls)}")
+    for message, remedy in _NO_GRPC.items():
+        if message in text:
+            return Unreachable(f"{text}\n{remedy.format(target=target)}")
     if error.reason is Reason.CONFLICT:
         return Unreachable(f"{text}\nNothing has changed. Run the command again.")
     if error.reason is Reason.STORE_UNAVAILABLE:
@@ -74,3 +96,14 @@ def _failure(error: AuthError, target: str) -> Failure:
             "configuration: any process on the machine is an operator then."
         )
     return Negative(text)
+
+
+def _why_untrusted(target: str, tls: ClientTls | None) -> str:
+    # Imported here: it is slow to import, and needed seldom.
+    from authsvc.diagnosis.presented import why_untrusted
+
+    found = "" if tls is None else asyncio.run(why_untrusted(target, tls))
+    return found or (
+        f"The certificate at {target} is not signed by an authority in --ca-file (ca_file), has "
+        "expired, or is for another name. Run `authsvc doctor` for details."
+    )

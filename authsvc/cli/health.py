@@ -45,10 +45,13 @@ def command(
     timeout_seconds: float,
     as_json: bool,
 ) -> None:
-    """Check the health of one server: exit code 0 if it is healthy, 1 if not.
+    """Check the health of one server.
 
     TARGET is host:port or unix:/path of an authsvc (grpc.health.v1), or an http:// URL of an
     adapter.
+
+    Exit code 0 if it is healthy; 1 if it is not, or does not answer; 2 for wrong usage, or a
+    certificate file that cannot be used.
     """
     if "://" in target and not target.startswith("http://"):
         raise Failure("TARGET is host:port, unix:/path or an http:// URL")

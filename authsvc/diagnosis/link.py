@@ -68,7 +68,7 @@ def replicas(target: str, tls: ClientTls | None, timeout_seconds: float) -> Chec
     """
 
     async def check(report: Report) -> None:
-        endpoints = await _endpoints(target)
+        endpoints = await replicas_at(target)
         each = timeout_seconds / (2 * max(1, len(endpoints)))
         for endpoint in endpoints:
             await look_at(report, endpoint, tls, each, _TO_CLIENTS)
@@ -85,7 +85,7 @@ def caller(target: str, tls: ClientTls | None, resource: str, timeout_seconds: f
     return Check("caller", ask, "See the findings on authsvc above.")
 
 
-async def _endpoints(target: str) -> list[Endpoint]:
+async def replicas_at(target: str) -> list[Endpoint]:
     """
     Raises:
         OSError: the target is invalid, or a name has no address.

@@ -44,7 +44,7 @@ from authsvc.server.config import ExchangeSettings, Settings
 from authsvc.server.running import running
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import Clock
-from tests.support.commands import PATIENT, run, run_on_terminal
+from tests.support.commands import PATIENT, run, run_here, run_on_terminal
 from tests.support.http import Answer, listening, serving_http
 from tests.support.https import PrivateAuthority, serving_https
 from tests.support.keys import jwks, signer
@@ -624,3 +624,14 @@ async def test_a_broker_that_cannot_be_reached(tmp_path: Path, idp: IdentityProv
     )
     (away,) = await found(service.checks(settings))
     assert (away.level, "Connection refused" in away.text) == (Level.FAIL, True)
+
+
+async def test_the_doctor_follows_the_file_of_the_connection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    admin = tmp_path / "admin.toml"
+    admin.write_text('target = "127.0.0.1:1"\n')
+    monkeypatch.setenv("AUTHSVC_ADMIN_CONFIG", str(admin))
+    ran = await run_here("doctor", "--config", tmp_path / "none.toml", "--json", *PATIENT)
+    found = [it["text"] for it in ran.json()["findings"] if it["subject"] == "authsvc"]
+    assert found == ["127.0.0.1:1: Connection refused"]

@@ -477,20 +477,37 @@ def test_an_unsafe_connection_is_rejected(arguments: tuple[str, ...], wrong: str
     assert wrong in ran.output
 
 
-@pytest.mark.parametrize("command", [("sessions", "list"), ("keys", "show")])
 async def test_an_unknown_authority_is_explained_by_the_command_alone(
-    operator: Operator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+    operator: Operator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("GRPC_VERBOSITY", raising=False)
     strange = write_tls(tmp_path / "stranger") / "ca.pem"
     # It tries again for as long as it has.
     few = ("--timeout-seconds", "10")
-    ran = await run(*command, *operator.options, *few, "--ca-file", strange)
+    ran = await run("sessions", "list", *operator.options, *few, "--ca-file", strange)
     assert (ran.code, ran.out) == (3, "")
-    assert "--ca-file (ca_file)" in ran.err
-    said, hint = ran.err.splitlines()
+    said, why, presented, expected = ran.err.splitlines()
     assert said.startswith("authsvc: SERVICE_UNAVAILABLE: ")
-    assert hint.startswith(f"The certificate at {operator.site.address} is not signed by")
+    assert why.startswith(f"The certificate at {operator.site.address} is not signed by")
+    assert f"--ca-file (ca_file) {strange}" in why
+    assert presented.startswith("It presents: subject CN=")
+    assert expected.startswith("--ca-file has: CN=")
+
+
+async def test_what_speaks_no_grpc_is_named(operator: Operator) -> None:
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 505 HTTP Version Not Supported\r\nContent-Length: 0\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    tls = ("--ca-file", str(operator.site.tls / "ca.pem"))
+    few = ("--timeout-seconds", "3")
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        here = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        for options, says in (((), "speak gRPC in the clear"), (tls, "speak TLS")):
+            ran = await run_here("sessions", "list", "--target", here, *options, *few)
+            assert ran.code == 3
+            assert f"What listens at {here} does not {says}" in ran.err
 
 
 async def test_keys_of_the_running_service(operator: Operator) -> None:
