@@ -44,6 +44,9 @@ class Unreachable(Failure):
     exit_code = 3
 
 
+_UNTRUSTED = ("CERTIFICATE_VERIFY_FAILED", "Hostname Verification Check failed")
+"""gRPC's messages for a certificate that is not accepted."""
+
 _NO_GRPC = {
     # gRPC's messages for what it gets in place of its own protocol.
     "Failed parsing HTTP/2": "What listens at {target} does not speak gRPC in the clear: it is "
@@ -72,7 +75,7 @@ def errors_explained(target: str, tls: ClientTls | None = None) -> Iterator[None
 
 def _failure(error: AuthError, target: str, tls: ClientTls | None) -> Failure:
     text = f"{error.reason.name}: {error.detail or error.reason.message}"
-    if "CERTIFICATE_VERIFY_FAILED" in text:
+    if any(message in text for message in _UNTRUSTED):
         return Unreachable(f"{text}\n{_why_untrusted(target, tls)}")
     for message, remedy in _NO_GRPC.items():
         if message in text:

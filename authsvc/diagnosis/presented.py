@@ -6,7 +6,6 @@ import asyncio
 import ssl
 import time
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 
 from cryptography import x509
@@ -18,6 +17,7 @@ from authsvc.client.tls_context import ALPN, context_of
 from authsvc.common.printable import printable
 from authsvc.diagnosis.link import names_of, replicas_at
 from authsvc.net.addresses import split
+from authsvc.net.validity import State, Validity
 
 PROBE_SECONDS = 5.0
 """For each connection."""
@@ -60,16 +60,10 @@ async def _fault(endpoint: Endpoint, tls: ClientTls) -> str:
     presented = x509.load_der_x509_certificate(await _handshake(endpoint, trusting))
     what = f"The certificate at {endpoint.address}"
     about = _described(presented)
-    now = datetime.fromtimestamp(time.time(), UTC)
-    if presented.not_valid_after_utc <= now:
-        ended = presented.not_valid_after_utc
-        return f"{what} expired on {_date(ended)}: replace the server's certificate.\n{about}"
-    if presented.not_valid_before_utc > now:
-        begins = presented.not_valid_before_utc
-        return (
-            f"{what} is not valid before {_date(begins)}: is the clock of this machine right?\n"
-            f"{about}"
-        )
+    begins, ends = presented.not_valid_before_utc, presented.not_valid_after_utc
+    validity, now = Validity(begins.timestamp(), ends.timestamp()), time.time()
+    if validity.state(now) in {State.EXPIRED, State.NOT_YET_VALID}:
+        return f"{what} {validity.described(now)}.\n{about}"
     try:
         await _handshake(endpoint, context_of(tls.authorities(), None))
     except ssl.SSLCertVerificationError as error:
@@ -129,7 +123,3 @@ def _authorities(ca_file: Path) -> str:
     names = [_shown(it.subject) for it in found[:MAX_AUTHORITIES_SHOWN]]
     more = f" and {len(found) - len(names)} more" if len(found) > len(names) else ""
     return f"--ca-file has: {'; '.join(names)}{more}"
-
-
-def _date(when: datetime) -> str:
-    return when.strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -47,11 +47,13 @@ def said(target: str, tls: ClientTls | None, detail: str) -> str:
     return rest
 
 
-async def explained(folder: Path, certificate: SignedCertificate, address: str = "") -> str:
+async def explained(
+    folder: Path, certificate: SignedCertificate, address: str = "", detail: str = UNVERIFIED
+) -> str:
     ca_file = folder / "ca.pem"
     ca_file.write_bytes(AUTHORITY.certificate_pem())
     async with presenting(folder, certificate) as there:
-        text = await asyncio.to_thread(said, address or there, ClientTls(ca_file), UNVERIFIED)
+        text = await asyncio.to_thread(said, address or there, ClientTls(ca_file), detail)
         return text.replace(there, "THERE")
 
 
@@ -82,6 +84,13 @@ async def test_why_a_certificate_is_not_accepted(
         ours = AUTHORITY.certificate.subject.rfc4514_string()
         assert f"(ca_file) {tmp_path}/ca.pem: " in text
         assert text.endswith(f"--ca-file has: {ours}")
+
+
+async def test_another_name_is_what_grpc_rejects_by_itself(tmp_path: Path) -> None:
+    elsewhere = issue(AUTHORITY, "them", [x509.DNSName("x.example")], days=1)
+    detail = "Hostname Verification Check failed."
+    text = await explained(tmp_path, elsewhere, detail=detail)
+    assert text.startswith("The certificate at THERE is for x.example, and not for 127.0.0.1: ")
 
 
 async def test_names_in_a_certificate_stay_on_their_line(tmp_path: Path) -> None:
