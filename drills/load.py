@@ -45,11 +45,13 @@ class Client:
         subject: whose it is.
         token: its current one.
         session: its id; empty before ``initialize``.
+        accepted: the last token that was: with another one, a call is a refresh.
     """
 
     subject: str
     token: Token
     session: str = ""
+    accepted: Token | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +141,12 @@ class Load:
             await asyncio.sleep(next_time - time.monotonic())
             next_time = max(next_time + interval_seconds, time.monotonic())
             (kind,) = self._random.choices(kinds, weights)
-            if number not in self.clients:
+            client = self.clients.get(number)
+            if client is None:
                 kind = CREATE
+            elif kind == KNOWN and client.token is not client.accepted:
+                # Its new token was not recorded yet: that takes a write.
+                kind = REFRESH
             start = time.monotonic()
             answer = await self._act(number, kind)
             self._count(Call(kind, start, time.monotonic(), answer.failure))
@@ -149,9 +155,11 @@ class Load:
         if kind == CREATE:
             return await self._create(number)
         client = self.clients[number]
-        if kind == REFRESH:
+        if kind == REFRESH and client.token is client.accepted:
             self.refresh(client)
         answer = await self._with_new_token(client, self.call)
+        if not answer.failure:
+            client.accepted = client.token
         if answer.failure.startswith(str(HTTPStatus.NOT_FOUND.value)):
             del self.clients[number]
         return answer
@@ -162,7 +170,7 @@ class Load:
         client = Client(subject, self._issuer.token(subject))
         answer = await self._with_new_token(client, self._initialize)
         if not answer.failure:
-            client.session = answer.session
+            client.session, client.accepted = answer.session, client.token
             self.clients[number] = client
         return answer
 
