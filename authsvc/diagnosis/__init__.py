@@ -1,7 +1,7 @@
 """Faults between the adapter and the store, and their remedies.
 
-Each check examines one thing, for a bounded time, and changes nothing. A check that fails does not
-stop the others.
+Each check examines one thing, for a bounded time, and changes nothing that remains. A check that
+fails does not stop the others.
 """
 
 from __future__ import annotations

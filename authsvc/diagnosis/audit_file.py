@@ -11,8 +11,11 @@ from authsvc.audit.private_file import check_file, existing_parent, is_unread_pi
 from authsvc.common.file_faults import file_fault
 from authsvc.diagnosis import Check, Report
 from authsvc.diagnosis.adapter import AdapterSettings
-from authsvc.diagnosis.store import EMPTY_BYTES, LOW_BYTES
+from authsvc.diagnosis.store import LOW_BYTES
 from authsvc.server.config import Settings
+
+EMPTY_BYTES = 100 << 20
+"""Free space below which to fail."""
 
 
 def checks(settings: Settings | None, adapter: AdapterSettings | None) -> list[Check]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import shutil
 import sqlite3
+import tempfile
 from collections.abc import Mapping
 from contextlib import closing
 from functools import partial
@@ -14,19 +16,38 @@ from typing import Any, assert_never
 
 from authsvc.diagnosis import Check, Report
 from authsvc.server.config import Settings
+from authsvc.stores.redis.space import by_node, memory_of, persistence_faults
 from authsvc.stores.sqlite.schema import connect_read_only
 
 LOW_BYTES = 1 << 30
-EMPTY_BYTES = 100 << 20
-"""Free space below which to warn, and below which to fail."""
+LOW_FRACTION = 0.1
+"""Free space, in bytes and as a part of the file system, below which to warn."""
 
-FULL_FRACTION = 0.8
+PROBE_BYTES = 64 << 10
+"""Bytes that are written to see whether the file system takes any."""
+
+FULL_FRACTION = 0.85
 """Fraction of the server's memory in use above which to warn."""
 
 _RELATIVE = (
     "store.path is relative to the working directory, which may be another one for `authsvc "
     "serve`: write an absolute path."
 )
+
+_WRITE_REMEDIES = {
+    errno.ENOSPC: "Free space: nothing can be created or revoked, and known sessions go on.",
+    errno.EDQUOT: "Raise the quota of authsvc's user, or free space.",
+    errno.EROFS: "Mount it writable; after a fault of the disk, look at the system's log first.",
+    errno.EACCES: "chown it to authsvc's user.",
+    errno.EPERM: "chown it to authsvc's user.",
+}
+
+_FILE_REMEDIES = {
+    sqlite3.SQLITE_BUSY: "Another process holds its write lock: find it by `fuser -v`, and end it.",
+    sqlite3.SQLITE_READONLY: "chown it to authsvc's user, or mount its file system writable.",
+    sqlite3.SQLITE_CANTOPEN: "Allow authsvc's user to read and write it and its folder.",
+    sqlite3.SQLITE_FULL: "Free space: nothing can be created or revoked.",
+}
 
 
 def checks(settings: Settings) -> list[Check]:
@@ -66,11 +87,12 @@ def _check_file(report: Report, path: Path) -> None:
     is_relative, path = not path.is_absolute(), path.absolute()
     folder = path.parent
     if not folder.is_dir():
-        remedy = "`authsvc serve` creates it if it is permitted to."
-        report.warn(f"{folder} does not exist", f"{remedy} {_RELATIVE}" if is_relative else remedy)
+        _check_missing_folder(report, folder, _RELATIVE if is_relative else "")
         return
     if not os.access(folder, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
         report.fail(f"{path} is not writable", f"chown it, and {folder}, to authsvc's user.")
+        return
+    if not _check_space(report, folder):
         return
     if path.exists():
         _open(report, path)
@@ -78,14 +100,47 @@ def _check_file(report: Report, path: Path) -> None:
         report.warn(f"{path} does not exist, and can be created", _RELATIVE)
     else:
         report.ok(f"{path} does not exist, and can be created")
-    free = shutil.disk_usage(folder).free
-    text = f"{free / (1 << 30):.1f} GiB are free in {folder}"
-    if free < EMPTY_BYTES:
-        report.fail(text, "Free space: requests that cannot be stored are rejected.")
-    elif free < LOW_BYTES:
-        report.warn(text, "Free space soon.")
+
+
+def _check_missing_folder(report: Report, folder: Path, relative: str) -> None:
+    above = next(it for it in folder.parents if it.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        report.fail(
+            f"{folder} does not exist, and cannot be created in {above}",
+            "Create it, and chown it to authsvc's user.",
+        )
+        return
+    remedy = f"`authsvc serve` creates it, in {above}. {relative}"
+    report.warn(f"{folder} does not exist", remedy.strip())
+
+
+def _check_space(report: Report, folder: Path) -> bool:
+    """Whether the folder's file system takes some pages more; and how much more."""
+    usage = shutil.disk_usage(folder)
+    text = f"{_size(usage.free)} of {_size(usage.total)} are free in {folder}"
+    try:
+        _try_write(folder)
+    except OSError as error:
+        remedy = _WRITE_REMEDIES.get(error.errno or 0, "Mend the file system.")
+        report.fail(f"{folder} takes no writes: {error.strerror}; {text}", remedy)
+        return False
+    if usage.free < max(LOW_BYTES, LOW_FRACTION * usage.total):
+        report.warn(text, "Free space soon: docs/runbook.md, a store that is nearly full.")
     else:
         report.ok(text)
+    return True
+
+
+def _try_write(folder: Path) -> None:
+    """Write some pages to a file without a name, which is gone once it is closed."""
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.write(os.urandom(PROBE_BYTES))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _size(count: int) -> str:
+    return f"{count / (1 << 30):.1f} GiB" if count >= 1 << 30 else f"{count / (1 << 20):.1f} MiB"
 
 
 def _open(report: Report, path: Path) -> None:
@@ -93,13 +148,31 @@ def _open(report: Report, path: Path) -> None:
         with closing(connect_read_only(path, timeout_seconds=1.0)) as database:
             (mode,) = database.execute("PRAGMA journal_mode").fetchone()
             (count,) = database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        _try_lock(path)
     except sqlite3.Error as error:
-        report.fail(f"{path}: {error}", "Restore a backup; see docs/operations.md.")
+        # The first byte of an extended code is the primary one.
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+        remedy = _FILE_REMEDIES.get(code, "Restore a backup; see docs/operations.md.")
+        report.fail(f"{path}: {error}", remedy)
         return
     if mode != "wal":
         report.warn(f"{path}: journal_mode is {mode}", "`authsvc serve` sets it to WAL.")
         return
     report.ok(f"{path} is readable and writable ({count} tables and indexes, WAL)")
+
+
+def _try_lock(path: Path) -> None:
+    """Take the lock that each write takes, begin a write, and take it back: nothing is written.
+
+    Raises:
+        sqlite3.Error: the lock cannot be taken within a second, or the file is read-only.
+    """
+    uri = f"{path.as_uri()}?mode=rw"
+    with closing(sqlite3.connect(uri, uri=True, timeout=1.0, isolation_level=None)) as database:
+        database.execute("BEGIN IMMEDIATE")  # which a file that is read-only permits, too
+        (version,) = database.execute("PRAGMA user_version").fetchone()
+        database.execute(f"PRAGMA user_version = {version}")
+        database.execute("ROLLBACK")
 
 
 async def _look_at_redis(report: Report, *, settings: Settings) -> None:
@@ -108,17 +181,10 @@ async def _look_at_redis(report: Report, *, settings: Settings) -> None:
 
     link = Link(settings.store.redis_server())
     try:
-        for node, info in _by_node(await link.ask("INFO")).items():
+        for node, info in by_node(await link.ask("INFO")).items():
             check_node(report, node, info)
     finally:
         await link.close()
-
-
-def _by_node(info: Any) -> Mapping[str, Mapping[str, Any]]:  # noqa: ANN401 - the client's
-    """INFO by node: a cluster answers by node, a single server without."""
-    if "redis_version" in info:
-        return {"the server": info}
-    return {str(node): of_node for node, of_node in info.items()}
 
 
 def check_node(report: Report, node: str, info: Mapping[str, Any]) -> None:
@@ -138,15 +204,15 @@ def check_node(report: Report, node: str, info: Mapping[str, Any]) -> None:
             f"{node}: appendonly is off: a restart loses sessions and revocations",
             "Set appendonly yes, and appendfsync everysec or always.",
         )
-    if info.get("aof_last_write_status", "ok") != "ok":
-        report.fail(f"{node}: its last write to disk failed", "Free space on its disk.")
+    for fault in persistence_faults(info):
+        report.fail(f"{node}: {fault}", "Free space on its disk; its own log has the cause.")
     if info.get("role") != "master":
         report.fail(f"{node}: is a replica, which takes no writes", "Name the primary in [store].")
     _check_memory(report, node, info)
 
 
 def _check_memory(report: Report, node: str, info: Mapping[str, Any]) -> None:
-    used, most = int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
+    used, most = memory_of(info)
     if not most:
         report.warn(
             f"{node}: maxmemory is not set: the system may kill it when memory is short",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Literal
 
 
 class IssuerState(Enum):
@@ -85,6 +86,24 @@ class SessionCounts:
     unauthenticated: int = 0
     authenticated: int = 0
     revoked: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSpace:
+    """The space that a store writes to.
+
+    Attributes:
+        kind: "disk" for a file system, "memory" for that of a server.
+        used_bytes: in use, by whatever it is.
+        limit_bytes: how many there are; None without a limit.
+        persistence_ok: whether the server's last writes to its own disk worked; None for a store
+            that writes to the disk itself.
+    """
+
+    kind: Literal["disk", "memory"]
+    used_bytes: int
+    limit_bytes: int | None
+    persistence_ok: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,8 @@ log = logging.getLogger(__name__)
 SWEEP_INTERVAL_SECONDS = 60.0
 
 COUNT_INTERVAL_SECONDS = 15.0
-"""How often sessions are counted for metrics: about as often as Prometheus scrapes by default."""
+"""How often sessions are counted and the store's space is read, for metrics: about as often as
+Prometheus scrapes by default."""
 
 STREAMS_SECONDS = 15.0
 """How often the status that other replicas have of the streams of signals is read, for metrics."""
@@ -77,7 +78,8 @@ class Housekeeping:
         ]
         if self._counts_sessions:
             count = repeat("count", COUNT_INTERVAL_SECONDS, self._count_sessions, begin=0.0)
-            tasks.append(asyncio.create_task(count))
+            measure = repeat("space", COUNT_INTERVAL_SECONDS, self.measure_store, begin=0.0)
+            tasks += map(asyncio.create_task, (count, measure))
         if (assertions := self._service.assertions) is not None:
             tasks.append(
                 asyncio.create_task(repeat("assertions", REFRESH_SECONDS, assertions.keys.refresh))
@@ -158,6 +160,13 @@ class Housekeeping:
     async def _count_sessions(self) -> None:
         status = await self._service.admin.status.read(count_sessions=True)
         self._service.metrics.sessions = status.sessions
+
+    async def measure_store(self) -> None:
+        """Read the space of the store. While that fails, there is none to report."""
+        space = None
+        with suppress(AuthError):
+            space = await self._service.store.space()
+        self._service.metrics.store_space = space
 
 
 async def repeat(

@@ -19,7 +19,7 @@ from typing import Protocol
 from authsvc.domain.events import EventType, RecordFilter, SessionEvent
 from authsvc.domain.record import Record
 from authsvc.domain.revocation import NotBefore, NotBeforeKey, NotBefores
-from authsvc.domain.service_status import SessionCounts
+from authsvc.domain.service_status import SessionCounts, StoreSpace
 from authsvc.stores.documents import DocumentStore
 from authsvc.stores.received import ReceivedStore
 
@@ -166,6 +166,11 @@ class SessionStore(DocumentStore, ReceivedStore, Protocol):
     async def count(self, now: float) -> SessionCounts:
         """The number of all records by state, without those whose ``expire_time`` is ``now`` or
         earlier. It reads no record."""
+        ...
+
+    async def space(self) -> StoreSpace | None:
+        """The space that the store writes to, now; None for a store that has no limit of its
+        own."""
         ...
 
     # Not-befores.

@@ -14,7 +14,7 @@ from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.events import EVENT_BYTES, EventType, RecordFilter, SessionEvent, event_time
 from authsvc.domain.record import Record
 from authsvc.domain.revocation import NotBefore, NotBeforeKey, NotBefores
-from authsvc.domain.service_status import SessionCounts
+from authsvc.domain.service_status import SessionCounts, StoreSpace
 from authsvc.stores import LoggedEvent, OnRemoved, Page, ignore_removed
 from authsvc.stores.counting import counted_state, counts_of
 from authsvc.stores.documents import Document
@@ -145,6 +145,11 @@ class MemoryStore:
         return counts_of(
             Counter(counted_state(it) for it in self._records.values() if now < it.expire_time)
         )
+
+    async def space(self) -> StoreSpace | None:
+        """See ``SessionStore.space``."""
+        self._check_open()
+        return None
 
     async def set_not_before(self, not_before: NotBefore) -> str:
         """See ``SessionStore.set_not_before``."""

@@ -21,7 +21,7 @@ from authsvc import __version__
 from authsvc.access.rates import CallRates
 from authsvc.assertions.signer import Assertions
 from authsvc.credentials.cache import CacheCounts
-from authsvc.domain.service_status import IssuerState, IssuerStatus, SessionCounts
+from authsvc.domain.service_status import IssuerState, IssuerStatus, SessionCounts, StoreSpace
 from authsvc.net.validity import Validity
 from authsvc.stores.writes import WriteState
 from authsvc.telemetry.counts import Checks, Operations, Resolves
@@ -65,6 +65,7 @@ class Metrics:
         assertions: have counts of their own; None where they are not configured.
         signals: signals and polls; None where they are not configured.
         sessions: number of sessions by state; None until they have been counted.
+        store_space: the space of the store; None where it has none, or it could not be read.
         renewed_files: read the validity of the files that authsvc authenticates by elsewhere, by
             the setting of the file. None of them raises.
         certificates: gives the validity of each file of certificates in use, by its setting.
@@ -89,6 +90,7 @@ class Metrics:
     assertions: Assertions | None = None
     signals: SignalCounts | None = None
     sessions: SessionCounts | None = None
+    store_space: StoreSpace | None = None
     renewed_files: Mapping[str, Callable[[], Validity | None]] = field(default_factory=dict)
     certificates: Callable[[], Mapping[str, Validity]] = dict
 
@@ -168,6 +170,8 @@ class ServiceCollector(Collector):
         yield ready
         if (counts := self._metrics.sessions) is not None:
             yield from _sessions(counts)
+        if (space := self._metrics.store_space) is not None:
+            yield from _space(space)
 
     def _resolves(self) -> Iterator[Metric]:
         metrics = self._metrics
@@ -353,3 +357,28 @@ def _sessions(counts: SessionCounts) -> Iterator[Metric]:
     for state in ("authenticated", "unauthenticated", "revoked"):
         sessions.add_metric((state,), getattr(counts, state))
     yield sessions
+
+
+def _space(space: StoreSpace) -> Iterator[Metric]:
+    used = GaugeMetricFamily(
+        "authsvc_store_space_used_bytes",
+        "Space in use where the store writes: its file system, or its server's memory.",
+        labels=("kind",),
+    )
+    used.add_metric((space.kind,), space.used_bytes)
+    yield used
+    if space.limit_bytes is not None:
+        limit = GaugeMetricFamily(
+            "authsvc_store_space_limit_bytes",
+            "Size of that file system, or maxmemory of the server.",
+            labels=("kind",),
+        )
+        limit.add_metric((space.kind,), space.limit_bytes)
+        yield limit
+    if space.persistence_ok is not None:
+        persistence = GaugeMetricFamily(
+            "authsvc_store_persistence_ok",
+            "1 if the last writes of the store's server to its disk worked, 0 if not.",
+        )
+        persistence.add_metric((), float(space.persistence_ok))
+        yield persistence

@@ -16,7 +16,7 @@ from authsvc.domain.events import EventType, RecordFilter, SessionEvent
 from authsvc.domain.record import Record
 from authsvc.domain.resolution import Credentials, Principal, Secret
 from authsvc.domain.revocation import NotBefore, NotBeforeKey, NotBefores
-from authsvc.domain.service_status import SessionCounts
+from authsvc.domain.service_status import SessionCounts, StoreSpace
 from authsvc.domain.tokens import BearerToken, VerifiedToken
 from authsvc.stores import LoggedEvent, Page, SessionStore
 from authsvc.stores.documents import Document
@@ -88,6 +88,10 @@ class ObservedStore:
     async def count(self, now: float) -> SessionCounts:
         with self._observe("count"):
             return await self._store.count(now)
+
+    async def space(self) -> StoreSpace | None:
+        with self._observe("space"):
+            return await self._store.space()
 
     async def set_not_before(self, not_before: NotBefore) -> str:
         with self._writing("set_not_before"):

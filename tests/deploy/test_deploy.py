@@ -643,7 +643,7 @@ def hit_ratio(cached: int, tokens: float, rate: float, token_seconds: float) -> 
 
 
 def test_the_store_has_room_for_a_hundred_thousand_users() -> None:
-    needed = 4 / 3 * (USERS * Assumptions().sessions_kept * 760 + 500 * authsvc().store.events_kept)
+    needed = 4 / 3 * (USERS * Assumptions().sessions_kept * 860 + 500 * authsvc().store.events_kept)
     maxmemory = int(valkey()["maxmemory"].removesuffix("gb")) << 30
     assert needed <= maxmemory
     (claim,) = manifest("StatefulSet", "valkey")["spec"]["volumeClaimTemplates"]

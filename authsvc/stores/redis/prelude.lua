@@ -82,8 +82,9 @@ local function counted_in(id, value, record)
   return record.index == '-' and LIVE_UNAUTHENTICATED or nil
 end
 
--- Enters a record in the sets by which it is found and counted, and in no other of them.
-local function list(id, value, record)
+-- Enters a record in the sets by which it is found and counted, and in no other of them: a new one is
+-- in none yet.
+local function list(id, value, record, is_new)
   redis.call('ZADD', CREATED, record.create_time, id)
   redis.call('ZADD', EXPIRES, record.expires, id)
   redis.call('ZADD', IDS, 0, id)
@@ -91,7 +92,7 @@ local function list(id, value, record)
   for _, set in ipairs({ REVOKED, LIVE_UNAUTHENTICATED }) do
     if set == counted then
       redis.call('ZADD', set, record.expires, id)
-    else
+    elseif not is_new then
       redis.call('ZREM', set, id)
     end
   end

@@ -18,7 +18,7 @@ redis.call('SET', record_key(id), value, 'PX', ttl_ms) -- first: when memory is 
 if stored and stored.index ~= new.index then
   unlist(id, stored.index)
 end
-list(id, value, new)
+list(id, value, new, not stored)
 local written = log(redis.call, kept, ARGV[6], ARGV[7], id, value)
 if new.index ~= '-' then
   redis.call('SADD', subject_key(new.index), id)

@@ -10,7 +10,7 @@ from authsvc.domain.errors import AuthError
 from authsvc.domain.events import EventType, RecordFilter, SessionEvent
 from authsvc.domain.record import Record
 from authsvc.domain.revocation import NotBefore, NotBeforeKey, NotBefores
-from authsvc.domain.service_status import SessionCounts
+from authsvc.domain.service_status import SessionCounts, StoreSpace
 from authsvc.stores import (
     STALENESS_BOUND_SECONDS,
     LoggedEvent,
@@ -32,6 +32,7 @@ from authsvc.stores.redis.received import ReceivedKeys
 from authsvc.stores.redis.record_writes import RecordWrites
 from authsvc.stores.redis.records import decode_value
 from authsvc.stores.redis.server import RedisServer
+from authsvc.stores.redis.space import by_node, space_of
 from authsvc.stores.redis.tasks import BackgroundWrites, end
 
 UNAVAILABLE_SECONDS = 2.0
@@ -216,6 +217,11 @@ class RedisStore:
         """See ``SessionStore.count``."""
         self._check_open()
         return await self._index.count(now)
+
+    async def space(self) -> StoreSpace | None:
+        """See ``SessionStore.space``. It is that of the fullest node."""
+        self._check_open()
+        return space_of(by_node(await self._link.ask("INFO")))
 
     # Not-befores.
 

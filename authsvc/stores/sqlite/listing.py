@@ -94,7 +94,6 @@ def _statement(
     """
     conditions = ["1 = 1"]
     values: list[object] = []
-    place = "create_time, id"
     cursor = parse_cursor(after)
     if which.issuer and which.subject:
         conditions.append("issuer = ? AND subject = ? AND subject != ''")
@@ -102,13 +101,12 @@ def _statement(
     elif which.id_prefix and _few_have(connection, which.id_prefix):
         conditions.append(ID_HAS_PREFIX)
         values += _bounds(which.id_prefix)
-        place = "+create_time, +id"  # SQLite would take the index of the order: each record
     if cursor is not None:
-        conditions.append(f"({place}) < (?, ?)")
+        conditions.append("(create_time, id) < (?, ?)")
         values += cursor
     statement = (
         f"SELECT {RECORD_COLUMNS} FROM sessions WHERE {' AND '.join(conditions)} "  # noqa: S608
-        f"ORDER BY {place.replace(',', ' DESC,')} DESC LIMIT {SCAN_LIMIT}"
+        f"ORDER BY create_time DESC, id DESC LIMIT {SCAN_LIMIT}"
     )
     return statement, tuple(values)
 

@@ -13,13 +13,14 @@ from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.events import EventType, RecordFilter, SessionEvent
 from authsvc.domain.record import Record
 from authsvc.domain.revocation import NotBefore, NotBeforeKey, NotBefores
-from authsvc.domain.service_status import SessionCounts
+from authsvc.domain.service_status import SessionCounts, StoreSpace
 from authsvc.stores import LoggedEvent, OnRemoved, Page, ignore_removed
 from authsvc.stores.documents import Document
 from authsvc.stores.paging import parse_position
 from authsvc.stores.sqlite.listing import read_counts, read_page
 from authsvc.stores.sqlite.reader import Reader
 from authsvc.stores.sqlite.schema import logged_of, unavailable
+from authsvc.stores.sqlite.space import read_space
 from authsvc.stores.sqlite.transaction import Bounds, Transaction
 from authsvc.stores.sqlite.writer import Writer
 
@@ -152,6 +153,11 @@ class SqliteStore:
         """See ``SessionStore.count``."""
         self._reader.check_open()
         return await asyncio.to_thread(read_counts, self._path, now)
+
+    async def space(self) -> StoreSpace | None:
+        """See ``SessionStore.space``. A disk that hangs holds a thread, and not the loop."""
+        self._reader.check_open()
+        return await asyncio.to_thread(read_space, self._path.parent)
 
     async def set_not_before(self, not_before: NotBefore) -> str:
         """See ``SessionStore.set_not_before``."""

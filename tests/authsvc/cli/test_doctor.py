@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
+import os
+import resource
 import socket
+import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from functools import partial
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from secrets import token_hex
+from types import SimpleNamespace
 from typing import Any
 
 import jwt
@@ -42,6 +47,7 @@ from authsvc.diagnosis.adapter import AdapterSettings
 from authsvc.diagnosis.endpoint_remedies import Place
 from authsvc.server.config import ExchangeSettings, Settings
 from authsvc.server.running import running
+from authsvc.stores.sqlite import schema
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import Clock
 from tests.support.commands import PATIENT, run, run_here, run_on_terminal
@@ -524,17 +530,141 @@ async def test_what_unavailable_keys_mean_to_a_service_that_runs() -> None:
     assert "keys_max_stale_seconds = 86400" in away.remedy
 
 
+@pytest.mark.usefixtures("roomy")
 async def test_the_sqlite_store(tmp_path: Path, idp: IdentityProvider, clock: Clock) -> None:
     settings = settings_for(tmp_path, idp, "sqlite")
     assert levels(await found(store.checks(settings))) == ["ok", "ok"]
     async with running(settings, clock=clock):
         good = await found(store.checks(settings))
     assert levels(good) == ["ok", "ok"]
-    assert "WAL" in good[0].text
+    assert "WAL" in good[1].text
     settings.store.path.write_bytes(b"no database at all" * 100)
     broken = await found(store.checks(settings))
-    assert levels(broken)[0] == "fail"
-    assert "file is not a database" in broken[0].text
+    assert levels(broken)[1] == "fail"
+    assert "file is not a database" in broken[1].text
+
+
+@pytest.fixture
+def roomy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system with half of its space left, whatever the machine has."""
+    set_free(monkeypatch, 50 << 30)
+
+
+def set_free(monkeypatch: pytest.MonkeyPatch, free: int, total: int = 100 << 30) -> None:
+    usage = SimpleNamespace(free=free, total=total, used=total - free)
+    monkeypatch.setattr("authsvc.diagnosis.store.shutil.disk_usage", lambda _: usage)
+
+
+@pytest.mark.parametrize(
+    ("free", "total", "level", "text"),
+    [
+        (10 << 30, 100 << 30, Level.OK, "10.0 GiB of 100.0 GiB are free"),
+        ((10 << 30) - 1, 100 << 30, Level.WARN, "10.0 GiB of 100.0 GiB are free"),
+        (1 << 30, 2 << 30, Level.OK, "1.0 GiB of 2.0 GiB are free"),
+        ((1 << 30) - 1, 2 << 30, Level.WARN, "1024.0 MiB of 2.0 GiB are free"),
+        (0, 1 << 20, Level.WARN, "0.0 MiB of 1.0 MiB are free"),
+    ],
+)
+def test_the_space_that_is_left(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    free: int,
+    total: int,
+    level: Level,
+    text: str,
+) -> None:
+    set_free(monkeypatch, free, total)
+    report = Report("store")
+    store._check_file(report, tmp_path / "authsvc.db")
+    assert report.findings[0].level is level
+    assert text in report.findings[0].text
+
+
+@pytest.mark.usefixtures("roomy")
+def test_a_file_system_that_takes_no_writes(tmp_path: Path) -> None:
+    """A limit on the size of files stands for one on the file system, which only root may make."""
+    sqlite3.connect(tmp_path / "authsvc.db").close()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (store.PROBE_BYTES - 1, before[1]))
+    try:
+        report = Report("store")
+        store._check_file(report, tmp_path / "authsvc.db")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    (fault,) = report.findings
+    assert fault.level is Level.FAIL
+    assert fault.text.startswith(f"{tmp_path} takes no writes: File too large; ")
+    assert "are free" in fault.text
+    assert [it.name for it in tmp_path.iterdir()] == ["authsvc.db"]
+
+
+@pytest.mark.usefixtures("roomy")
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.ENOSPC, "Free space: "),
+        (errno.EDQUOT, "Raise the quota"),
+        (errno.EROFS, "Mount it writable"),
+        (errno.EACCES, "chown it"),
+        (errno.EIO, "Mend the file system"),
+    ],
+)
+def test_why_a_file_system_takes_no_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, remedy: str
+) -> None:
+    def fail(descriptor: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("authsvc.diagnosis.store.os.fsync", fail)
+    report = Report("store")
+    store._check_file(report, tmp_path / "authsvc.db")
+    (fault,) = report.findings
+    assert (fault.level, os.strerror(number) in fault.text) == (Level.FAIL, True)
+    assert fault.remedy.startswith(remedy)
+    assert "can be" not in fault.text
+
+
+@pytest.mark.usefixtures("roomy")
+def test_a_file_that_another_process_has_locked(tmp_path: Path) -> None:
+    path = tmp_path / "authsvc.db"
+    with closing(schema.connect_reader(path)), closing(schema.connect(path)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        report = Report("store")
+        store._check_file(report, path)
+        other.execute("ROLLBACK")
+        unlocked = Report("store")
+        store._check_file(unlocked, path)
+    assert levels(report.findings) == ["ok", "fail"]
+    assert "database is locked" in report.findings[1].text
+    assert "fuser" in report.findings[1].remedy
+    assert levels(unlocked.findings) == ["ok", "ok"]
+
+
+@pytest.mark.usefixtures("roomy")
+def test_a_file_that_is_read_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root may write any file: SQLite opens it read-only instead."""
+    path = tmp_path / "authsvc.db"
+    schema.connect_reader(path).close()
+    connect = sqlite3.connect
+    monkeypatch.setattr(
+        "authsvc.diagnosis.store.sqlite3.connect",
+        lambda place, **options: connect(place.replace("mode=rw", "mode=ro"), **options),
+    )
+    report = Report("store")
+    store._check_file(report, path)
+    assert levels(report.findings) == ["ok", "fail"]
+    assert "readonly database" in report.findings[1].text
+    assert report.findings[1].remedy.startswith("chown it")
+
+
+def test_a_folder_that_cannot_be_created(tmp_path: Path) -> None:
+    (tmp_path / "a-file").write_text("")
+    report = Report("store")
+    store._check_file(report, tmp_path / "a-file" / "below" / "authsvc.db")
+    store._check_file(report, tmp_path / "new" / "below" / "authsvc.db")
+    assert levels(report.findings) == ["fail", "warn"]
+    assert report.findings[0].text.endswith(f"cannot be created in {tmp_path}/a-file")
+    assert report.findings[1].remedy.endswith(f"creates it, in {tmp_path}.")
 
 
 @pytest.mark.parametrize(
@@ -552,12 +682,13 @@ async def test_an_authorization_server_that_is_no_issuer(server: str, remedy: st
     assert fault.remedy.startswith(remedy)
 
 
+@pytest.mark.usefixtures("roomy")
 async def test_a_relative_path_of_the_store(
     tmp_path: Path, idp: IdentityProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = settings_for(tmp_path, idp, {"kind": "sqlite", "path": "authsvc.db"})
     monkeypatch.chdir(tmp_path)
-    where, _ = await found(store.checks(settings))
+    _, where = await found(store.checks(settings))
     assert where.level is Level.WARN
     assert where.text == f"{tmp_path}/authsvc.db does not exist, and can be created"
     assert "working directory" in where.remedy
@@ -584,7 +715,11 @@ async def test_the_redis_store(tmp_path: Path, idp: IdentityProvider) -> None:
     ("info", "level", "text"),
     [
         ({"maxmemory_policy": "allkeys-lru"}, Level.FAIL, "maxmemory-policy is allkeys-lru"),
-        ({"aof_last_write_status": "err"}, Level.FAIL, "last write to disk failed"),
+        ({"aof_last_write_status": "err"}, Level.FAIL, "last write to the append-only file failed"),
+        ({"aof_last_bgrewrite_status": "err"}, Level.FAIL, "last rewrite of the append-only"),
+        ({"rdb_last_bgsave_status": "err"}, Level.FAIL, "last snapshot (BGSAVE) failed"),
+        ({"used_memory": 86}, Level.WARN, "86% of its memory"),
+        ({"used_memory": 85}, Level.OK, "85% of its memory"),
         ({"role": "slave"}, Level.FAIL, "takes no writes"),
         ({"used_memory": 90}, Level.WARN, "90% of its memory"),
         ({}, Level.OK, "10% of its memory"),

@@ -584,6 +584,19 @@ async def test_a_principal_session_is_revoked_until_a_later_token(
     assert await store.count(100.0) == expected
 
 
+async def test_the_space_that_a_store_writes_to(store: SessionStore) -> None:
+    space = await store.space()
+    if isinstance(store, MemoryStore):
+        assert space is None
+        return
+    assert space is not None
+    is_file = isinstance(store, SqliteStore)
+    assert (space.kind, space.persistence_ok) == (("disk", None) if is_file else ("memory", True))
+    assert space.used_bytes > 0
+    assert (space.limit_bytes or 0) >= space.used_bytes or not is_file
+    assert (space.limit_bytes is None) is not is_file  # maxmemory is not set
+
+
 async def test_a_touch_counts(store: SessionStore) -> None:
     for name, subject in (("a", ""), ("b", "alice")):
         await put(store, record(name, subject=subject))
@@ -919,6 +932,7 @@ async def test_a_closed_store_answers_nothing(store: SessionStore) -> None:
         store.page(ALL, size=10),
         store.records_of("idp", "alice", most=10),
         store.count(0.0),
+        store.space(),
         store.set_not_before(OF_ALICE),
         store.get_not_befores([OF_ALICE.key]),
         store.delete_not_befores(0.0),

@@ -16,11 +16,12 @@ from authsvc.credentials.routing import CredentialRouter
 from authsvc.domain.credential_requests import CredentialRequest
 from authsvc.domain.errors import AuthError
 from authsvc.domain.resolution import Principal, Secret
+from authsvc.domain.service_status import StoreSpace
 from authsvc.server.config import CredentialSettings
 from authsvc.server.metrics import metrics_of
 from authsvc.stores import SessionStore
 from authsvc.telemetry.exported_traces import ExportedTraces
-from authsvc.telemetry.metrics import Metrics
+from authsvc.telemetry.metrics import Metrics, ServiceCollector
 from authsvc.telemetry.observed import ObservedBroker
 from authsvc.telemetry.spans import NoTracing, Tracing
 from tests.support.bounds import TIMEOUT_SECONDS
@@ -181,7 +182,49 @@ async def test_sessions_are_counted(
                 continue
     assert scraped.value("authsvc_sessions", state="unauthenticated") == 1
     assert scraped.value("authsvc_store_operation_duration_seconds_count", operation="count") > 0
-    assert 'operation="page"' not in scraped.text
+    assert scraped.value("authsvc_store_operation_duration_seconds_count", operation="space") > 0
+    assert 'duration_seconds_count{operation="page"' not in scraped.text
+    assert "authsvc_store_space" not in scraped.text  # the store is memory
+
+
+@pytest.mark.parametrize(
+    ("space", "expected"),
+    [
+        (None, {}),
+        (
+            StoreSpace("disk", 3, 10),
+            {"space_used_bytes{kind=disk}": 3, "space_limit_bytes{kind=disk}": 10},
+        ),
+        (
+            StoreSpace("memory", 3, None, persistence_ok=True),
+            {"space_used_bytes{kind=memory}": 3, "persistence_ok": 1},
+        ),
+        (
+            StoreSpace("memory", 3, 10, persistence_ok=False),
+            {
+                "space_used_bytes{kind=memory}": 3,
+                "space_limit_bytes{kind=memory}": 10,
+                "persistence_ok": 0,
+            },
+        ),
+    ],
+)
+async def test_what_is_known_of_the_space_is_exposed(
+    space: StoreSpace | None, expected: dict[str, float]
+) -> None:
+    metrics = Metrics(store_space=space)
+    samples = {
+        sample.name
+        + "".join(f"{{{name}={value}}}" for name, value in sample.labels.items()): sample.value
+        for family in ServiceCollector(metrics).collect()
+        for sample in family.samples
+    }
+    found = {
+        name.removeprefix("authsvc_store_"): value
+        for name, value in samples.items()
+        if "store_space" in name or "store_persistence" in name
+    }
+    assert found == expected
 
 
 async def test_metrics_hold_nothing_of_a_request(
