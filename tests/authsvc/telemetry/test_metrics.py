@@ -14,12 +14,13 @@ from opentelemetry.sdk.trace import TracerProvider
 from authsvc.common.settings import ConfigError
 from authsvc.credentials.routing import CredentialRouter
 from authsvc.domain.credential_requests import CredentialRequest
-from authsvc.domain.errors import AuthError
+from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import Principal, Secret
 from authsvc.domain.service_status import StoreSpace
 from authsvc.server.config import CredentialSettings
 from authsvc.server.metrics import metrics_of
 from authsvc.stores import SessionStore
+from authsvc.stores.memory import MemoryStore
 from authsvc.telemetry.exported_traces import ExportedTraces
 from authsvc.telemetry.metrics import Metrics, ServiceCollector
 from authsvc.telemetry.observed import ObservedBroker
@@ -225,6 +226,33 @@ async def test_what_is_known_of_the_space_is_exposed(
         if "store_space" in name or "store_persistence" in name
     }
     assert found == expected
+
+
+async def test_while_the_space_cannot_be_read_there_is_none(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("authsvc.server.housekeeping.COUNT_INTERVAL_SECONDS", 0.01)
+    answers: list[StoreSpace | None] = [StoreSpace("disk", 3, 10)]
+
+    async def space(store: MemoryStore) -> StoreSpace | None:
+        if not answers:
+            raise AuthError(Reason.STORE_UNAVAILABLE)
+        return answers[0]
+
+    monkeypatch.setattr(MemoryStore, "space", space)
+    async with measured(tmp_path, caplog) as (_, _, address):
+        async with asyncio.timeout(BOUND_SECONDS):
+            while "authsvc_store_space_used_bytes" not in (await scrape(address)).text:
+                continue
+            answers.clear()
+            while "authsvc_store_space_used_bytes" in (text := (await scrape(address)).text):
+                continue
+            answers.append(StoreSpace("disk", 4, 10))
+            while "authsvc_store_space_used_bytes" not in (await scrape(address)).text:
+                continue
+    failures = 'authsvc_store_operation_failures_total{operation="space"'
+    assert failures in text
+    assert "has failed" not in caplog.text
 
 
 async def test_metrics_hold_nothing_of_a_request(
