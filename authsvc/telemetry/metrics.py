@@ -367,18 +367,17 @@ def _space(space: StoreSpace) -> Iterator[Metric]:
     )
     used.add_metric((space.kind,), space.used_bytes)
     yield used
+    limit = GaugeMetricFamily(
+        "authsvc_store_space_limit_bytes",
+        "Size of that file system, or maxmemory of the server.",
+        labels=("kind",),
+    )
     if space.limit_bytes is not None:
-        limit = GaugeMetricFamily(
-            "authsvc_store_space_limit_bytes",
-            "Size of that file system, or maxmemory of the server.",
-            labels=("kind",),
-        )
         limit.add_metric((space.kind,), space.limit_bytes)
-        yield limit
+    persistence = GaugeMetricFamily(
+        "authsvc_store_persistence_ok",
+        "1 if the last writes of the store's server to its disk worked, 0 if not.",
+    )
     if space.persistence_ok is not None:
-        persistence = GaugeMetricFamily(
-            "authsvc_store_persistence_ok",
-            "1 if the last writes of the store's server to its disk worked, 0 if not.",
-        )
         persistence.add_metric((), float(space.persistence_ok))
-        yield persistence
+    yield from (limit, persistence)

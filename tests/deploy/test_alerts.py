@@ -134,6 +134,18 @@ def checks(reason: str, line: Line) -> dict[str, Line]:
     return {adapter("mcp_adapter_authsvc_failures_total", labels): line}
 
 
+SPACE = "authsvc_store_space"
+
+
+def space(kind: str, used: Line) -> dict[str, Line]:
+    """What is used of 1000 bytes."""
+    of = f'kind="{kind}"'
+    return {
+        authsvc(f"{SPACE}_used_bytes", of): used,
+        authsvc(f"{SPACE}_limit_bytes", of): gauge((1, 1000)),
+    }
+
+
 def expiry(program: Callable[[str, str], str], prefix: str) -> Callable[..., dict[str, Line]]:
     """Makes the series of a file that ends so many seconds from the start, after such a life."""
 
@@ -280,6 +292,29 @@ SCENARIOS = [
         "a failover: one replica's last write has failed",
         {authsvc("authsvc_store_writes"): gauge((610, 1), (20, 0), (1, 1))},
     ),
+    *(
+        Scenario(
+            f"the {kind} of the store fills up",
+            space(kind, lambda now: 800 + now / 12),
+            {"AuthsvcStoreNearlyFull": 1380},
+            seconds=1500,
+        )
+        for kind in ("disk", "memory")
+    ),
+    Scenario(
+        "a dump needs space for some minutes",
+        space("disk", gauge((600, 5e2), (240, 9e2), (1, 5e2))),
+    ),
+    Scenario("Valkey has no maxmemory", {authsvc(f"{SPACE}_used_bytes", 'kind="memory"'): UP}),
+    Scenario(
+        "Valkey cannot write its disk",
+        {authsvc("authsvc_store_persistence_ok"): gauge((610, 1), (1, 0))},
+        {"AuthsvcStoreNotPersistent": 1020},
+    ),
+    Scenario(
+        "Valkey could not write its disk once, and could then",
+        {authsvc("authsvc_store_persistence_ok"): gauge((610, 1), (120, 0), (1, 1))},
+    ),
     Scenario(
         "the store is slow",
         latencies("get", counter((1800, 20)), counter((600, 0), (1200, 1))),
@@ -368,6 +403,7 @@ SCENARIOS = [
         },
         {"AuthsvcCallsLimited": 2700},
         seconds=3600,
+        scrapes=(60,),
     ),
     Scenario(
         "one of many users is beyond a limit",
@@ -376,6 +412,7 @@ SCENARIOS = [
             **resolves("reused", counter((7200, 10))),
         },
         seconds=3600,
+        scrapes=(60,),
     ),
     Scenario(
         "a signing key is not known any more",
@@ -400,6 +437,7 @@ SCENARIOS = [
             **resolves("TOKEN_EXPIRED", counter((7200, 0.02))),
         },
         seconds=7200,
+        scrapes=(60,),
     ),
     Scenario(
         "no client gets a new token",
@@ -466,6 +504,7 @@ SCENARIOS = [
         },
         {"AuthsvcCredentialsRefused": 2400},
         seconds=3600,
+        scrapes=(60,),
     ),
     Scenario(
         "one user of ten gets no credentials, as the token endpoint refuses them",
@@ -474,6 +513,7 @@ SCENARIOS = [
             **credentials("CREDENTIALS_REFUSED", counter((7200, 0.1))),
         },
         seconds=3600,
+        scrapes=(60,),
     ),
     Scenario(
         "a tool asks once by an unknown name",

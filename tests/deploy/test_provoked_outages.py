@@ -139,6 +139,35 @@ async def test_the_store_takes_no_writes(
     assert_fires(alerts, tmp_path, clock(), before, before, after)
 
 
+async def test_the_store_is_nearly_full_and_then_its_disk_takes_nothing(
+    tmp_path: Path,
+    clock: Clock,
+    idp: IdentityProvider,
+    valkey: Valkey,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(housekeeping, "COUNT_INTERVAL_SECONDS", 0.2)
+
+    def settings(folder: Path, site: Site) -> Mapping[str, object]:
+        return {"store": {"kind": "redis", "url": valkey.url}}
+
+    async with AsyncExitStack() as running:
+        it = await watched(tmp_path, clock, idp, running, NO_SITE, settings)
+        before = await it.until(is_ready)
+        with closing(valkey.client()) as client:
+            client.config_set("maxmemory", int(client.info("memory")["used_memory"] * 1.08))
+            limit = "authsvc_store_space_limit_bytes"
+            full = await it.until(lambda found: found.value(limit, kind="memory") > 0)
+            # Its place is taken by a folder.
+            place = client.config_get()
+            Path(str(place["dir"]), str(place["dbfilename"])).mkdir()
+            client.bgsave()
+            lost = await it.until(lambda found: "authsvc_store_persistence_ok 0.0" in found.text)
+    assert_fires({"AuthsvcStoreNearlyFull"}, tmp_path, clock(), before, before, full)
+    both = {"AuthsvcStoreNearlyFull", "AuthsvcStoreNotPersistent"}
+    assert_fires(both, tmp_path, clock(), full, full, lost)
+
+
 async def test_a_replica_ends(tmp_path: Path, clock: Clock, idp: IdentityProvider) -> None:
     async with AsyncExitStack() as running:
         it = await watched(tmp_path, clock, idp, running, NO_SITE, by_default)
@@ -234,6 +263,8 @@ def without_latencies(text: str) -> str:
 OUTAGES = {
     *(
         "AuthsvcStoreNotWritable",
+        "AuthsvcStoreNearlyFull",
+        "AuthsvcStoreNotPersistent",
         "AuthsvcStoreSlow",
         "AuthsvcStoreFails",
         "AuthsvcNotReady",
