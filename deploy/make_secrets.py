@@ -105,7 +105,7 @@ def _write_users(folder: Path) -> None:
 def _write_derived(folder: Path) -> None:
     """Always: the digests of the tokens that are here, and the exporter's password in its form."""
     # A second token during a rotation is NAME-token-2.
-    for token in (it for it in folder.glob("*-token*") if it.suffix != ".sha256"):
+    for token in (it for it in folder.glob("[!.]*-token*") if it.suffix != ".sha256"):
         _write(folder / f"{token.name}.sha256", f"sha256:{_digest(token)}\n".encode())
     password = (folder / "valkey-exporter-password").read_text().strip()
     _write(folder / "valkey-exporter.json", json.dumps({EXPORTER: password}).encode())
@@ -129,18 +129,23 @@ def rotate_authority(folder: Path, step: str) -> str:
     Raises:
         SystemExit: it is not the time for that step.
     """
-    authority, others = _authority(folder), _other_authorities(folder)
+    authority, trusted = _authority(folder), _certificates(folder / "ca.crt")
+    others = [it for it in trusted if it.public_key() != authority.certificate.public_key()]
+    # The new authority is the last one. A start that ended in between has not written its key.
+    is_started = bool(others) and trusted[-1] == authority.certificate
     if step == "start":
-        if others:
+        if is_started:
             raise SystemExit("make_secrets: ca.crt has two authorities: go on with issue or finish")
         new = _new_authority()
-        _write_authorities(folder, new.key_pem(), authority.certificate, new.certificate)
+        _write_authorities(folder, new.key_pem(), *trusted, new.certificate)
         return (
             "ca.crt has the old and the new authority. Bring it to every program, wait until each "
             "has it, and go on with --rotate-ca issue"
         )
     if not others:
         raise SystemExit("make_secrets: ca.crt has one authority: begin with --rotate-ca start")
+    if not is_started:
+        raise SystemExit("make_secrets: the new authority has no key: repeat --rotate-ca start")
     if step == "issue":
         for name in SERVERS:
             _issue(folder, name, authority)
@@ -183,20 +188,16 @@ def _authority(folder: Path) -> SignedCertificate:
     return SignedCertificate(read, own[0])
 
 
-def _other_authorities(folder: Path) -> list[x509.Certificate]:
-    own = _authority(folder).certificate
-    return [it for it in _certificates(folder / "ca.crt") if it.public_key() != own.public_key()]
-
-
 def _certificates(path: Path) -> list[x509.Certificate]:
     return x509.load_pem_x509_certificates(path.read_bytes())
 
 
 def _write_authorities(folder: Path, key: bytes, *certificates: x509.Certificate) -> None:
-    # The key first: without its certificate in ca.crt it signs nothing.
-    _write(folder / "ca.key", key)
+    # The key last: until then, the old one is there, and a start that was interrupted can be
+    # repeated. Without a key, every program would have to get a new authority at once.
     pem = [certificate.public_bytes(serialization.Encoding.PEM) for certificate in certificates]
     _write(folder / "ca.crt", b"".join(pem))
+    _write(folder / "ca.key", key)
 
 
 def _issue(folder: Path, name: str, authority: SignedCertificate) -> None:
@@ -210,10 +211,18 @@ def _write_pair(folder: Path, name: str, signed: SignedCertificate) -> None:
 
 
 def _write(path: Path, content: bytes) -> None:
+    path = path.resolve()
+    # Beside it first: on a full disk, the file keeps what it holds.
+    new = path.with_name(f".{path.name}.new")
+    new.touch(mode=0o600)
+    new.write_bytes(content)
+    if path.name == "ca.key":  # no container has it mounted
+        new.replace(path)
+        return
     path.touch(mode=0o600)
     path.write_bytes(content)
-    if path.name != "ca.key":
-        path.chmod(0o644)
+    path.chmod(0o644)
+    new.unlink()
 
 
 def main() -> None:

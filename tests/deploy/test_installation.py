@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import errno
 import hashlib
 import json
 import os
 import re
+import runpy
 import socket
 import ssl
+import stat
 import subprocess
 import sys
 import time
@@ -513,6 +516,48 @@ def test_the_authority_is_replaced_in_steps_that_keep_their_order(tmp_path: Path
     assert (tmp_path / "ca.crt").read_bytes() == both.removeprefix(old)
     assert not step("finish")
     assert make_secrets(tmp_path).endswith(": nothing new\n")
+
+
+def test_a_rotation_that_is_interrupted_can_be_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever it stops, as on a full disk: the authority's key stays one of ``ca.crt``."""
+    script = runpy.run_path(str(DEPLOY / "make_secrets.py"))
+    make, rotate = script["make"], script["rotate_authority"]
+    written: list[Path] = []
+    at_most = 0
+    write_bytes = Path.write_bytes
+
+    def write(path: Path, content: bytes) -> int:
+        if len(written) == at_most:
+            write_bytes(path, content[: len(content) // 2])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written.append(path)
+        return write_bytes(path, content)
+
+    for at_most in range(3):
+        folder = tmp_path / str(at_most)
+        make(folder)
+        old = (folder / "ca.crt").read_bytes()
+        # What is written in place has been written beside it: a disk has room for it.
+        is_in_place = at_most == 1
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, "write_bytes", write)
+            written.clear()
+            with pytest.raises(OSError, match="No space left"):
+                rotate(folder, "start")
+        if is_in_place:
+            (folder / "ca.crt").write_bytes((folder / ".ca.crt.new").read_bytes())
+        assert (folder / "ca.crt").read_bytes().startswith(old)
+        assert make(folder) == []
+        for name in ("issue", "finish"):
+            with pytest.raises(SystemExit, match="start"):
+                rotate(folder, name)
+        for name in ("start", "issue", "finish"):
+            rotate(folder, name)
+        assert old not in (folder / "ca.crt").read_bytes()
+        assert stat.S_IMODE((folder / "ca.key").stat().st_mode) == 0o600
+        check_certificate(folder, "authsvc")
 
 
 def test_an_authority_that_strict_verifiers_reject_is_named(tmp_path: Path) -> None:
