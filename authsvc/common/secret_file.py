@@ -85,7 +85,7 @@ class HeldSecret:
         try:
             self._last = read_secret_file(self._path, max_bytes=self._max_bytes)
         except SecretFileError as error:
-            if not self._last or not self._path.exists():
+            if not self._last or _is_missing(self._path):
                 raise
             if not self._is_reported:
                 log.warning("%s; the last secret stays in use", error)
@@ -99,6 +99,15 @@ class HeldSecret:
 def held_secret(path: Path, max_bytes: int = MAX_BYTES) -> HeldSecret:
     """The one ``HeldSecret`` of a file."""
     return HeldSecret(path, max_bytes=max_bytes)
+
+
+def _is_missing(path: Path) -> bool:
+    """Not by ``Path.exists``, which raises for a folder that may not be searched."""
+    try:
+        path.stat()
+    except OSError as error:
+        return isinstance(error, FileNotFoundError | NotADirectoryError)
+    return False
 
 
 def _check(path: Path, status: os.stat_result, max_bytes: int, *, is_private: bool) -> None:

@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-_BLOCK = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+# Base64 has no hyphen. A search for the end of a block beyond it would be quadratic: blocks without
+# an end, in a file of a MiB, would take minutes.
+_BLOCK = re.compile(rb"-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----")
 
 _SEQUENCE = 0x30
 _VERSION, _EXTENSIONS = 0xA0, 0xA3
@@ -137,7 +139,9 @@ def _read(der: bytes) -> CertificateData:
 def _extensions(optional: list[tuple[int, bytes]]) -> Iterator[tuple[bytes, bytes]]:
     for tag, content in optional:
         if tag == _EXTENSIONS:
-            for _, extension in _parts(next(_parts(content))[1]):
+            # Not by ``next``, whose StopIteration a generator raises as RuntimeError.
+            ((_, listed),) = _parts(content)
+            for _, extension in _parts(listed):
                 # Between them is whether it is critical, unless it is not.
                 (_, identifier), *_, (_, value) = _parts(extension)
                 yield identifier, value

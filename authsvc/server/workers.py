@@ -16,7 +16,7 @@ import socket
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 
 from authsvc.common.hangup import reloading
@@ -183,7 +183,7 @@ class _Supervisor:
             os.close(writer)
         self._processes.add(process)
         if self._stopping.is_set():
-            process.terminate()
+            _signal(process, signal.SIGTERM)
         loop = asyncio.get_running_loop()
         loop.add_reader(reader, self._note_ready, reader, ready, process)
         try:
@@ -211,7 +211,7 @@ class _Supervisor:
             return
         log.info("reload requested: passed on to %d workers", len(self._serving))
         for process in self._serving:
-            process.send_signal(signal.SIGHUP)
+            _signal(process, signal.SIGHUP)
 
     def _stop(self) -> None:
         log.info("stopping")
@@ -220,7 +220,7 @@ class _Supervisor:
             return
         self._stopping.set()
         for process in self._processes:
-            process.terminate()
+            _signal(process, signal.SIGTERM)
         settings = self._settings
         bound = settings.drain_seconds + settings.grace_seconds + STOP_MARGIN_SECONDS
         asyncio.get_running_loop().call_later(bound, self._kill)
@@ -228,7 +228,13 @@ class _Supervisor:
     def _kill(self) -> None:
         for process in self._processes:
             log.warning("worker %d has not ended in time: it is killed", process.pid)
-            process.kill()
+            _signal(process, signal.SIGKILL)
+
+
+def _signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
+    """Send a signal; one that has just ended does not keep it from the other workers."""
+    with suppress(ProcessLookupError):
+        process.send_signal(number)
 
 
 def _metrics_of(index: int, settings: Settings) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 
 from authsvc.domain.errors import AuthError, Reason
@@ -36,9 +37,11 @@ def parse_cursor(text: str) -> Cursor | None:
         return None
     time, separator, session_id = text.partition(" ")
     try:
-        if not (separator and session_id):
+        create_time = float(time)
+        # Redis rejects a bound that is no number, which would look like a failure of the store.
+        if not (separator and session_id and math.isfinite(create_time)):
             raise ValueError
-        return float(time), session_id
+        return create_time, session_id
     except ValueError:
         raise AuthError(Reason.ARGUMENT_INVALID, "not a page token of this list") from None
 

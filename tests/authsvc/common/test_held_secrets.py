@@ -3,6 +3,7 @@ once. What it verifies with ends with its file: ``tests/authsvc/access/test_call
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 
@@ -88,3 +89,24 @@ def test_the_last_one_stays_in_use(
     warned = [it.getMessage() for it in caplog.records]
     assert all("stays in use" in it and str(path) in it for it in warned)
     assert sum("is empty" in it for it in warned) == 2
+
+
+def test_a_folder_that_may_not_be_searched_is_no_removed_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file"
+    path.write_text("secret")
+    present = held_secret(path).read
+    assert present() == "secret"
+
+    def denied(path: Path, **_: object) -> None:  # tests may run as root, who may search any
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "stat", denied)
+        assert present() == "secret"
+    path.unlink()
+    path.parent.rmdir()
+    path.parent.write_text("a file in place of the folder")
+    with pytest.raises(SecretFileError):
+        present()

@@ -60,6 +60,8 @@ def test_what_is_no_certificate_is_a_value_error() -> None:
     der = SERVER.certificate.public_bytes(Encoding.DER)
     cut = [der[:end] for end in range(len(der))]
     changed = [der[:at] + bytes((der[at] ^ 0x35,)) + der[at + 1 :] for at in range(len(der))]
+    # A length of 0, among others: of extensions that are none.
+    changed += [der[:at] + b"\x00" + der[at + 1 :] for at in range(len(der))]
     for data in (*cut, *changed, b"\x30\x84\xff\xff\xff\xff", b"\x30\x02\x30\x00", b"\x30"):
         text = base64.encodebytes(data)
         pem = b"-----BEGIN CERTIFICATE-----\n" + text + b"-----END CERTIFICATE-----\n"
@@ -71,3 +73,11 @@ def test_what_is_no_certificate_is_a_value_error() -> None:
     for content in (b"", b"rubbish", SERVER.key_pem(), b"-----BEGIN CERTIFICATE-----\n"):
         with pytest.raises(ValueError, match="it holds no certificate"):
             read_certificates(content)
+
+
+def test_blocks_without_an_end_are_read_in_linear_time() -> None:
+    """A quadratic search for their ends would take minutes, far beyond the limit of a test."""
+    endless = b"-----BEGIN CERTIFICATE-----\nAAAA\n" * 30_000
+    with pytest.raises(ValueError, match="it holds no certificate"):
+        read_certificates(endless)
+    assert len(read_certificates(endless + SERVER.certificate_pem())) == 1

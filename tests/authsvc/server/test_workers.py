@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import cast
 
 import grpc
 import pytest
@@ -233,3 +234,25 @@ async def test_a_worker_that_does_not_end_is_killed(
         os.kill(os.getpid(), signal.SIGTERM)
         await supervising
     assert caplog.text.count("has not ended") == 2
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("action", ["_reload", "_stop", "_kill"])
+async def test_a_worker_that_has_just_ended_keeps_no_signal_from_the_others(
+    tmp_path: Path, clock: Clock, action: str
+) -> None:
+    signalled: list[int] = []
+
+    class Worker:
+        pid = 1
+
+        def send_signal(self, number: int) -> None:
+            signalled.append(number)
+            raise ProcessLookupError
+
+    settings = settings_for(tmp_path, IdentityProvider(clock), "sqlite", grace_seconds=600.0)
+    supervisor = workers._Supervisor(settings, [], {})
+    ended = cast("set[asyncio.subprocess.Process]", {Worker(), Worker()})
+    supervisor._processes, supervisor._serving = ended, set(ended)
+    getattr(supervisor, action)()
+    assert len(signalled) == 2

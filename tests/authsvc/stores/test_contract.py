@@ -432,7 +432,7 @@ async def test_a_page_ends_where_it_ended_whatever_happens_meanwhile(store: Sess
     assert [it.id for it in rest.records] == ["s2", "s1", "s0"]
 
 
-@pytest.mark.parametrize("after", ["rubbish", " ", "1", "x y", "1.5 "])
+@pytest.mark.parametrize("after", ["rubbish", " ", "1", "x y", "1.5 ", "nan x", "inf x"])
 async def test_a_page_token_of_another_list_is_rejected(store: SessionStore, after: str) -> None:
     for which in (ALL, RecordFilter("idp", "alice")):
         with pytest.raises(AuthError) as caught:
