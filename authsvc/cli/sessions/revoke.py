@@ -78,8 +78,8 @@ def revoke(
     before. It cannot be undone. Tokens that are issued later are accepted.
 
     SESSION_ID may be truncated as in logs and tables. If the ids of several sessions begin so, they
-    are listed, and none is revoked. Clients may choose ids: in a script, quote it and write -- before
-    it, as an id may be --everyone.
+    are listed, and none is revoked. Clients may choose ids: in a script, quote it and write --
+    before it, as an id may be --everyone.
     """
     asked = Revocation(
         session_id, issuer, subject, token_id, everyone, before, allow_unknown_issuer, sid
