@@ -17,6 +17,7 @@ from drills.runbooks import (
     restart,
     scale,
     service_token_rotation,
+    store_nearly_full,
     store_outage,
     valkey_password,
 )
@@ -35,6 +36,7 @@ DRILLS: tuple[Drill, ...] = (
     scale.DRILL,
     fortieth_server.DRILL,
     store_outage.DRILL,
+    store_nearly_full.DRILL,
     mass_revocation.DRILL,
     full_disk.DRILL,
 )

@@ -105,6 +105,13 @@ scrape_configs:{jobs}
             await asyncio.sleep(_POLL_SECONDS)
         raise DrillError(f"Prometheus does not start: {self._folder}/prometheus.log")
 
+    async def is_pending(self, name: str) -> bool:
+        """Whether an alert's condition holds now, whether it has held for long enough or not."""
+        answer = await self._http.get(
+            f"{self._url}/api/v1/query", params={"query": f'ALERTS{{alertname="{name}"}}'}
+        )
+        return bool(answer.json()["data"]["result"])
+
     async def fired(self, since: float) -> list[Fired]:
         """The alerts that have fired since a time, in seconds since the epoch."""
         answer = await self._http.get(
