@@ -22,14 +22,16 @@ from authsvc.common.process import forbid_core_dumps, imports_of_a_server
 )
 def command(config: Path | None, lifeline: tuple[int, int] | None) -> None:
     """Serve AuthService over gRPC until SIGTERM or Ctrl-C. SIGHUP has changed files read now."""
-    # Imported here so that help and usage errors are fast.
+    # Imported here so that help and usage errors are fast; this one before those that take long.
+    from authsvc.common import hangup
+
+    hangup.ignore_hangups()
     with imports_of_a_server():
-        from authsvc.common import event_loop, hangup
+        from authsvc.common import event_loop
         from authsvc.telemetry import logs
 
     with config_errors():
         event_loop.require_supported_platform()
-        hangup.ignore_hangups()
     with imports_of_a_server():
         from authsvc.server import running as server
         from authsvc.server import workers

@@ -5,7 +5,6 @@ A change of a file is noticed without it. It is what a log rotation or ``systemc
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import signal
 from collections.abc import Callable, Iterator
@@ -28,7 +27,8 @@ def ignore_hangups() -> None:
 
 @contextmanager
 def reloading(reload: Callable[[], None]) -> Iterator[None]:
-    """Within the block, SIGHUP calls a function; afterwards, it does nothing again.
+    """Within the block, SIGHUP calls a function; afterwards it does nothing, to the end of the
+    process.
 
     Args:
         reload: runs on the event loop.
@@ -36,13 +36,21 @@ def reloading(reload: Callable[[], None]) -> Iterator[None]:
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
         yield
         return
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGHUP, reload)
+    # Its import takes longer than all that comes before ``ignore_hangups``.
+    from asyncio import get_running_loop
+
+    loop = get_running_loop()
+
+    def hear(*_: object) -> None:
+        loop.call_soon_threadsafe(reload)
+
+    # Not by the loop: when it is closed, its signals have their default effect again. So have those
+    # with handlers when Python ends, but for SIG_IGN.
+    signal.signal(signal.SIGHUP, hear)
     try:
         yield
     finally:
-        # Replaced, not removed: to remove it would give it its default effect for a moment.
-        loop.add_signal_handler(signal.SIGHUP, _ignored)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 def read_files_again() -> None:

@@ -25,12 +25,15 @@ def main() -> None:
 )
 def serve(config: Path | None) -> None:
     """Serve the console until SIGTERM or Ctrl-C."""
-    from authsvc.common import event_loop, hangup
+    # Before the imports that take long.
+    from authsvc.common import hangup
+
+    hangup.ignore_hangups()
+    from authsvc.common import event_loop
     from authsvc.telemetry import logs
 
     try:
         event_loop.require_supported_platform()
-        hangup.ignore_hangups()
         from authsvc.console.config import ConsoleSettings
         from authsvc.console.server import serve as serve_console
 

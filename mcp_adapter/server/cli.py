@@ -51,14 +51,16 @@ def serve(config: Path | None, listen: str | None) -> None:
 
     Clients find metadata at /.well-known/oauth-protected-resource, probes /healthz and /readyz.
     """
-    # Imported here so that --help and --version answer at once.
+    # Imported here so that --help and --version answer at once. This one first: it takes no time.
+    from authsvc.common import hangup
+
+    hangup.ignore_hangups()
     with imports_of_a_server():
-        from authsvc.common import event_loop, hangup
+        from authsvc.common import event_loop
         from authsvc.telemetry import logs
 
     try:
         event_loop.require_supported_platform()
-        hangup.ignore_hangups()
         with imports_of_a_server():
             from mcp_adapter.server import running as server
             from mcp_adapter.server.config import Settings

@@ -41,7 +41,7 @@ async def session_of(client: AdminClient, session_id: str) -> Record:
         raise Negative(
             f"SESSION_NOT_FOUND: no session id is {prefix!a} or begins with it.\n"
             "The session may have ended. The audit has whose it was: search it for "
-            f"{prefix[:SESSION_ID_SHOWN]!a}, as in SESSION_ENDED (docs/audit.md)."
+            f"{prefix[:SESSION_ID_SHOWN]!a}, in SESSION_ENDED or SESSION_REVOKED (docs/audit.md)."
         )
     if len(found.records) > 1:
         raise Negative(_several(prefix, found.records, has_more=found.has_more))

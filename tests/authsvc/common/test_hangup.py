@@ -40,6 +40,8 @@ async def test_a_hangup_reloads_while_a_server_serves_and_does_nothing_else() ->
     hang_up()  # during the stop
     await asyncio.sleep(0)
     assert reloaded.empty()
+    # Neither the end of the loop nor that of Python gives it its default effect.
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 
 
 async def test_a_hangup_that_nohup_ignores_stays_ignored() -> None:
