@@ -43,6 +43,11 @@ class WatchedIssuer:
         if keys is not self._keys:  # each fetch makes a new set, also of the same keys
             self._keys, self._fetch_time = keys, now
 
+    @property
+    def clock_offset_seconds(self) -> float | None:
+        """See ``KeySource.clock_offset_seconds``."""
+        return self._source.clock_offset_seconds
+
     def status(self, now: float) -> IssuerStatus:
         """Its status, now."""
         self.check_keys(now)
@@ -98,6 +103,11 @@ class IssuerWatch:
     def status(self, now: float) -> tuple[IssuerStatus, ...]:
         """The status of each, now."""
         return (*(issuer.status(now) for issuer in self._issuers), *self._introspected)
+
+    def clock_offsets(self) -> dict[str, float]:
+        """The clock of each issuer minus ours, in seconds, where it is known."""
+        offsets = ((it.name, it.clock_offset_seconds) for it in self._issuers)
+        return {name: offset for name, offset in offsets if offset is not None}
 
 
 def _facts(keys: Iterable[VerificationKey], *, previous: bool = False) -> tuple[KeyFacts, ...]:

@@ -68,7 +68,7 @@ def command(
     """Diagnose the chain from the gateway or adapter to the store, with a remedy for each fault.
 
     Checks the configurations, what a gateway lets through, the adapter's answers, the connection
-    to every replica, issuers and their clocks, introspection, the store, the keys of
+    to every replica, issuers, introspection, the store, their clocks, the keys of
     assertions, the receiver of signals and the broker. With an operator's service token or
     certificate, also checks the running service's status. Changes nothing. --timeout-seconds bounds
     each check.
@@ -167,6 +167,7 @@ def _checks(
         adapter,
         assertion_keys,
         audit_file,
+        clocks,
         envoy,
         gate,
         introspection,
@@ -187,7 +188,7 @@ def _checks(
         checks.append(service.agreement(settings, of_adapter))
     checks += _of_authsvc(settings, of_adapter, connection, target)
     if settings is not None:
-        of_service = (issuers, introspection, store, assertion_keys, signals, service)
+        of_service = (issuers, introspection, store, clocks, assertion_keys, signals, service)
         checks += [check for module in of_service for check in module.checks(settings)]
     checks += audit_file.checks(settings, of_adapter)
     return checks

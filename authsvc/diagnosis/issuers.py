@@ -1,30 +1,26 @@
-"""Issuers: whether their keys can be loaded, and whether clocks agree."""
+"""Issuers: whether their keys can be loaded."""
 
 from __future__ import annotations
 
 import stat
 import time
-from collections.abc import Iterator, Mapping
-from email.utils import parsedate_to_datetime
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 from authsvc.diagnosis import Check, Report, directly
 from authsvc.diagnosis.key_remedies import key_remedy
 from authsvc.net.failures import Stage
-from authsvc.net.fetching import Fetcher, FetchError
+from authsvc.net.fetching import Fetcher
 from authsvc.net.urls import shown_url
 from authsvc.server.config import IssuerSettings, Settings
 from authsvc.server.egress import fetcher_of
 from authsvc.server.issuers import issuer_of
-from authsvc.tokens.discovery import Metadata, discover, fetch_jwks, metadata_urls
+from authsvc.tokens.discovery import Metadata, discover, fetch_jwks
 from authsvc.tokens.jwk import is_labelled
 from authsvc.tokens.jwk_set import load_jwks_file
 from authsvc.tokens.keys import KeyLoadError, KeySet
 from authsvc.tokens.secret_files import load_secret_file
-
-SKEW_WARNING_SECONDS = 5.0
 
 _REMEDY = "Correct the cause, or the issuer's setting."
 
@@ -142,7 +138,6 @@ async def _fetch(report: Report, issuer: IssuerSettings) -> None:
         return
     report.ok(f"{issuer.issuer}: keys: {len(fetched.keys.keys)}, from {where}")
     _report_skipped(report, issuer, fetched.keys)
-    await check_clock(report, issuer, fetcher)
 
 
 async def _discovered(fetcher: Fetcher, issuer: IssuerSettings) -> Metadata:
@@ -176,58 +171,3 @@ def _report_skipped(report: Report, issuer: IssuerSettings, keys: KeySet) -> Non
         else:
             remedy = "Tokens signed with it are rejected. Replace it, or remove it from the set."
         report.warn(f"{issuer.issuer}: skipped a key: {entry}", remedy)
-
-
-class Clocked(Protocol):
-    """The settings of somebody who issues tokens."""
-
-    @property
-    def issuer(self) -> str:
-        """Claim ``iss``."""
-        ...
-
-    @property
-    def jwks_url(self) -> str | None:
-        """The URL of its keys."""
-        ...
-
-    @property
-    def metadata_url(self) -> str | None:
-        """The URL of its metadata."""
-        ...
-
-    @property
-    def leeway_seconds(self) -> float:
-        """How far its clock may deviate."""
-        ...
-
-
-async def check_clock(report: Report, issuer: Clocked, fetcher: Fetcher) -> None:
-    """Compare the clock of the server of its keys, or of its metadata, with ours."""
-    configured = issuer.jwks_url or issuer.metadata_url
-    for url in metadata_urls(issuer.issuer) if configured is None else (configured,):
-        try:
-            began = time.time()
-            _, headers = await fetcher.get(url)
-        except FetchError:
-            continue
-        _compare(report, issuer, headers, (began + time.time()) / 2)
-        return
-
-
-def _compare(report: Report, issuer: Clocked, headers: Mapping[str, str], now: float) -> None:
-    """Compare the Date header with ``now``. It has whole seconds (RFC 9110 section 6.6.1), on
-    average half a second early."""
-    try:
-        theirs = parsedate_to_datetime(headers["date"]).timestamp() + 0.5
-    except (KeyError, ValueError):
-        return
-    skew = theirs - now
-    text = f"{issuer.issuer}: its clock differs from ours by {skew:+.0f} s"
-    remedy = "Synchronise both clocks (NTP); a third clock shows which one is wrong."
-    if abs(skew) > issuer.leeway_seconds:
-        report.fail(f"{text}, beyond leeway_seconds = {issuer.leeway_seconds:g}", remedy)
-    elif abs(skew) > SKEW_WARNING_SECONDS:
-        report.warn(text, remedy)
-    else:
-        report.ok(text)

@@ -9,14 +9,13 @@ from http import HTTPStatus
 from authsvc.client import AdminClient, ClientTls
 from authsvc.diagnosis import Check, Report, cause, directly
 from authsvc.diagnosis.endpoint_remedies import Place, remedy_of_failure
-from authsvc.diagnosis.issuers import check_clock
 from authsvc.diagnosis.key_remedies import key_remedy
 from authsvc.diagnosis.link import UNANSWERED
 from authsvc.diagnosis.reach import reach
 from authsvc.diagnosis.signal_receivers import receiver_of
 from authsvc.net.failures import cause_of, failure_of
 from authsvc.server.config import Settings, SignalSettings, SignalStreamSettings
-from authsvc.server.egress import fetcher_of, proxy_of, trust_of
+from authsvc.server.egress import proxy_of, trust_of
 from authsvc.server.signals import own_keys
 from authsvc.tokens.keys import KeyLoadError
 
@@ -99,8 +98,6 @@ async def _look_at_keys(report: Report, *, stream: SignalStreamSettings) -> None
         return
     where = f"{stream.table}.{stream.key_setting}"
     report.ok(f"{stream.issuer}: keys of signals: {len(keys.keys)}, by {where}")
-    if stream.jwks_file is None:
-        await check_clock(report, stream, fetcher_of(stream, stream.table))
 
 
 async def _look_at_transmitter(report: Report, *, stream: SignalStreamSettings) -> None:

@@ -35,6 +35,7 @@ from authsvc.signals.processing import SignalProcessor
 from authsvc.signals.status import SignalStatuses
 from authsvc.stores import SessionStore
 from authsvc.telemetry import logs
+from authsvc.telemetry.clocks import ClockOffsets
 from authsvc.telemetry.exposition import exposed
 from authsvc.telemetry.families import registry_of
 from authsvc.telemetry.metrics import (
@@ -106,7 +107,7 @@ async def assembled(
     Args:
         settings: of authsvc.
         clock: seconds since the epoch.
-        monotonic: seconds of any origin, for the limits of subjects and clients.
+        monotonic: seconds of any origin, for the limits of subjects and clients, and for the log.
 
     Raises:
         ConfigError: a file, URL or address of the settings cannot be used.
@@ -118,6 +119,7 @@ async def assembled(
     certificates = CertificateFiles(certificate_files(settings), clock)
     metrics.certificates = certificates.validities
     usages = _usages(settings, clock)
+    metrics.clocks = ClockOffsets(monotonic)
     rates = metrics.call_rates = CallRates(settings.limits.service_rates(), monotonic)
     async with AsyncExitStack() as closing:
         traces = await closing.enter_async_context(tracing(settings.tracing, "authsvc"))

@@ -16,6 +16,7 @@ from authsvc.domain.service_status import IssuerState
 from authsvc.net.certificate_files import CHECK_SECONDS
 from authsvc.rpc.health import HealthServicer
 from authsvc.server.assembly import Service
+from authsvc.server.clocks import clock_offsets
 from authsvc.server.config import Settings
 from authsvc.server.handlers import AUTHSVC_SERVICES
 from authsvc.signals.status import WRITE_SECONDS
@@ -28,6 +29,9 @@ SWEEP_INTERVAL_SECONDS = 60.0
 COUNT_INTERVAL_SECONDS = 15.0
 """How often sessions are counted and the store's space is read, for metrics: about as often as
 Prometheus scrapes by default."""
+
+CLOCKS_SECONDS = 60.0
+"""How often clocks are compared without metrics; with them, every ``COUNT_INTERVAL_SECONDS``."""
 
 STREAMS_SECONDS = 15.0
 """How often the status that other replicas have of the streams of signals is read, for metrics."""
@@ -76,6 +80,9 @@ class Housekeeping:
             asyncio.create_task(repeat("refresh", REFRESH_INTERVAL_SECONDS, self.refresh_keys)),
             asyncio.create_task(repeat("certificates", CHECK_SECONDS, self._check_certificates)),
         ]
+        seconds = COUNT_INTERVAL_SECONDS if self._counts_sessions else CLOCKS_SECONDS
+        clocks = repeat("clocks", seconds, self.compare_clocks, begin=0.0)
+        tasks.append(asyncio.create_task(clocks))
         if self._counts_sessions:
             count = repeat("count", COUNT_INTERVAL_SECONDS, self._count_sessions, begin=0.0)
             measure = repeat("space", COUNT_INTERVAL_SECONDS, self.measure_store, begin=0.0)
@@ -148,6 +155,10 @@ class Housekeeping:
                 await store.get(PROBE_KEY)
             elif not metrics.store_writes.work:
                 await store.mark_received(PROBE_KEY, self._service.clock() + PROBE_KEPT_SECONDS)
+
+    async def compare_clocks(self) -> None:
+        """Read the clocks of the store and of the issuers, for metrics and the log."""
+        self._service.metrics.clocks.measured(await clock_offsets(self._service))
 
     async def _sweep(self) -> None:
         self._service.session_audit.report_dropped()

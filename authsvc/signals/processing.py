@@ -136,6 +136,12 @@ class SignalProcessor:
         """See ``SignalReceiver.refuse``."""
         refused(setting, client_address=client_address)
 
+    def clock_offsets(self) -> dict[str, float]:
+        """The clock of each stream's server of keys minus ours, in seconds, by issuer, where it is
+        known."""
+        offsets = ((it.issuer, it.keys.clock_offset_seconds) for it in self._verifier.streams)
+        return {issuer: offset for issuer, offset in offsets if offset is not None}
+
     async def refresh(self, now: float) -> bool:
         """Refresh the streams' keys that are due; to be called every few seconds.
 

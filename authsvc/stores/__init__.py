@@ -73,6 +73,10 @@ class SessionStore(DocumentStore, ReceivedStore, Protocol):
         """Whether the store is available, as far as is known without a request to it."""
         ...
 
+    async def server_times(self) -> Collection[float]:
+        """The clock of each of its servers, in seconds since the epoch; empty where it has none."""
+        ...
+
     # Records.
 
     def cached_record(self, session_id: str, consistency_token: str = "") -> Record | None:

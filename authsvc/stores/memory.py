@@ -63,6 +63,10 @@ class MemoryStore:
         """See ``SessionStore.ready``."""
         return not self._closed
 
+    async def server_times(self) -> tuple[float, ...]:
+        """See ``SessionStore.server_times``: its clock is this machine's."""
+        return ()
+
     def cached_record(self, session_id: str, consistency_token: str = "") -> Record | None:
         """See ``SessionStore.cached_record``."""
         return None if self._closed else self._records.get(session_id)

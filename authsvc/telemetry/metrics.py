@@ -24,6 +24,7 @@ from authsvc.credentials.cache import CacheCounts
 from authsvc.domain.service_status import IssuerState, IssuerStatus, SessionCounts, StoreSpace
 from authsvc.net.validity import Validity
 from authsvc.stores.writes import WriteState
+from authsvc.telemetry.clocks import ClockOffsets
 from authsvc.telemetry.counts import Checks, Operations, Resolves
 from authsvc.telemetry.families import (
     add_histogram,
@@ -59,6 +60,7 @@ class Metrics:
         audited_events: number of security events by result, of the file; empty without one.
         audited_calls: number of call events by result; empty until the audit is open.
         call_rates: count the requests beyond a limit of a subject or client.
+        clocks: how far the clocks of the store and of the issuers are from ours.
         ready: whether health is reported as SERVING.
         issuers: the state of each issuer at the last refresh.
         cached_responses: gives the number of responses in the cache.
@@ -84,6 +86,7 @@ class Metrics:
     audited_events: Counter[str] = field(default_factory=Counter)
     audited_calls: Counter[str] = field(default_factory=Counter)
     call_rates: CallRates = field(default_factory=CallRates)
+    clocks: ClockOffsets = field(default_factory=ClockOffsets)
     ready: bool = False
     issuers: tuple[IssuerStatus, ...] = ()
     cached_responses: Callable[[], int] = int
@@ -168,6 +171,7 @@ class ServiceCollector(Collector):
         )
         ready.add_metric((), float(self._metrics.ready))
         yield ready
+        yield _clocks(self._metrics.clocks)
         if (counts := self._metrics.sessions) is not None:
             yield from _sessions(counts)
         if (space := self._metrics.store_space) is not None:
@@ -329,6 +333,17 @@ def _validities(files: Mapping[str, Callable[[], Validity | None]]) -> Iterator[
         if validity.begins is not None:
             begins.add_metric((setting,), validity.begins)
     yield from (ends, begins)
+
+
+def _clocks(clocks: ClockOffsets) -> Metric:
+    offsets = GaugeMetricFamily(
+        "authsvc_clock_offset_seconds",
+        "The clock of the store or of an issuer, minus this machine's.",
+        labels=("peer",),
+    )
+    for peer, seconds in clocks.seconds.items():
+        offsets.add_metric((peer,), seconds)
+    return offsets
 
 
 def _assertions(assertions: Assertions) -> Iterator[Metric]:

@@ -44,6 +44,7 @@ class ObservedStore:
         self.cached_record = store.cached_record
         self.cached_not_befores = store.cached_not_befores
         self.close = store.close
+        self.server_times = store.server_times
 
     @property
     def ready(self) -> bool:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit, urlunsplit
 
 from authsvc.net.addresses import is_loopback
+from authsvc.net.clocks import http_time
 from authsvc.net.failures import Stage
 from authsvc.net.fetching import Fetcher, FetchError
 from authsvc.net.urls import endpoint_fault, shown_url
@@ -38,12 +40,17 @@ async def fetch_jwks(
     Raises:
         KeyLoadError: they cannot be fetched, or are no JWK Set.
     """
+    began = time.monotonic()
     document, headers = await _get(fetcher, url)
+    answered = (began + time.monotonic()) / 2
     try:
         keys = parse_jwks(document, algorithms, issuer=issuer)
     except KeyLoadError as error:
         raise KeyLoadError(f"{shown_url(url)}: {error}", setting=error.setting) from None
-    return Fetched(keys, _max_age_seconds(headers))
+    theirs = http_time(headers)
+    return Fetched(
+        keys, _max_age_seconds(headers), server_epoch=None if theirs is None else theirs - answered
+    )
 
 
 async def fetch_discovered(

@@ -103,6 +103,9 @@ class KeySet:
     skipped: tuple[SkippedKey, ...] = ()
     failure: str = field(default="", compare=False)
 
+    clock_offset_seconds = None
+    """See ``KeySource``."""
+
     def __post_init__(self) -> None:
         if not self.keys and not self.algorithms:
             raise KeyLoadError("there is no key")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Protocol
 from authsvc.common.rarely import Rarely
 from authsvc.domain.errors import AuthError, Reason, of_setting
 from authsvc.domain.service_status import SkippedKey
+from authsvc.net.clocks import http_offset
 from authsvc.net.failures import Stage
 from authsvc.net.watched_file import NewEntries, WatchedFile
 from authsvc.tokens.keys import KeyLoadError, KeySet
@@ -37,6 +39,11 @@ class KeySource(Protocol):
     @property
     def failure(self) -> str:
         """Why newer keys could not be read or fetched; empty if they could. No key material."""
+        ...
+
+    @property
+    def clock_offset_seconds(self) -> float | None:
+        """The clock of the server that they come from, minus ours; None where it is unknown."""
         ...
 
     def current(self, now: float) -> KeySet:
@@ -102,6 +109,9 @@ class FileKeys:
         KeyLoadError: the files are invalid at the start, or hold no key.
     """
 
+    clock_offset_seconds = None
+    """See ``KeySource``: a file has no clock."""
+
     def __init__(self, paths: Sequence[Path], load: Callable[[], KeySet]) -> None:
         self._files = WatchedFile(*paths)
         self._load = load
@@ -156,10 +166,13 @@ class Fetched:
     Attributes:
         keys: the keys.
         max_age_seconds: how long they are fresh.
+        server_epoch: the time on the server's clock, in seconds since the epoch, when
+            ``time.monotonic()`` was 0 here; None where its clock is unknown.
     """
 
     keys: KeySet
     max_age_seconds: float
+    server_epoch: float | None = None
 
 
 class FetchedKeys:
@@ -194,6 +207,7 @@ class FetchedKeys:
         self._fetched_time = float("-inf")
         self._tried_time = self._renewed_time = float("-inf")
         self.failure = self._setting = ""
+        self.clock_offset_seconds: float | None = None
         self._fetching: asyncio.Task[None] | None = None
         self._skipped = _SkippedLog(f"keys of {issuer}")
         self._failures = Rarely(FAILURE_LOG_SECONDS)
@@ -256,9 +270,11 @@ class FetchedKeys:
         await asyncio.shield(self._fetching)
 
     async def _fetch_now(self, now: float) -> None:
+        epoch = now - time.monotonic()
         try:
             self._fetched = await self._fetch()
         except (KeyLoadError, AuthError) as error:
+            self.clock_offset_seconds = None
             self.failure, self._setting = str(error), error.setting or self._url_setting_of(error)
             text = (
                 "keys of %s cannot be fetched, the old ones stay in use: %s%s"
@@ -274,6 +290,7 @@ class FetchedKeys:
                 log.info("keys of %s are fetched again", self._issuer)
             self.failure = self._setting = ""
             self._fetched_time = now
+            self.clock_offset_seconds = http_offset(self._fetched.server_epoch, epoch)
             self._skipped.note(self._fetched.keys)
         finally:
             self._fetching = None

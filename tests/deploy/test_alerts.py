@@ -315,6 +315,24 @@ SCENARIOS = [
         "Valkey could not write its disk once, and could then",
         {authsvc("authsvc_store_persistence_ok"): gauge((610, 1), (120, 0), (1, 1))},
     ),
+    *(
+        Scenario(
+            f"the clock of the store is {offset} s off",
+            {
+                authsvc("authsvc_clock_offset_seconds", 'peer="store"'): gauge(
+                    (610, 0), (seconds, offset), (1, 9)
+                ),
+                authsvc("authsvc_clock_offset_seconds", 'peer="https://idp"'): gauge((1, -9)),
+            },
+            fires,
+            seconds=1500,
+        )
+        for offset, seconds, fires in (
+            (11, 1200, {"AuthsvcClockDiffers": 1320}),
+            (-11, 1200, {"AuthsvcClockDiffers": 1320}),
+            (11, 300, {}),
+        )
+    ),
     Scenario(
         "the store is slow",
         latencies("get", counter((1800, 20)), counter((600, 0), (1200, 1))),

@@ -305,6 +305,17 @@ async def transmitter_fails(it: Watched) -> str:
     return await it.until(lambda found: found.value(polls, issuer=ISSUER, result="failed") > 0)
 
 
+def with_a_clock_ahead(folder: Path, site: Site) -> Mapping[str, object]:
+    ours = site.clock
+    site.clock = lambda: ours() + 60
+    return fetched_keys(Answer(jwks(SENDER.signer)))(folder, site)
+
+
+async def clock_is_compared(it: Watched) -> str:
+    offset = "authsvc_clock_offset_seconds"
+    return await it.until(lambda found: found.value(offset, peer=ISSUER) > 0)
+
+
 CASES = [
     Case({"AuthsvcSubjectMismatch"}, subject_mixed_up),
     Case({"AuthsvcCallerDenied"}, resource_of_another),
@@ -342,6 +353,7 @@ CASES = [
     Case(
         {"AuthsvcKeysStale"}, keys_are_not_served_again, fetched_keys(Answer(jwks(SENDER.signer)))
     ),
+    Case({"AuthsvcClockDiffers"}, clock_is_compared, with_a_clock_ahead),
     Case({"AuthsvcSignalsRejected"}, forged_signal, receiving),
     Case({"AuthsvcSignalsUnknownSubject"}, signal_of_nobody, receiving),
     Case({"AuthsvcSignalStreamStopped"}, stream_paused, receiving),
@@ -364,6 +376,7 @@ async def test_faults(
 ) -> None:
     monkeypatch.setattr(housekeeping, "STREAMS_SECONDS", 0.05)
     with serving_http() as site:
+        site.clock = clock
         async with AsyncExitStack() as running:
             it = await watched(tmp_path, clock, idp, running, site, case.settings)
             before = await it.scraped()

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from tests.support.bounds import TIMEOUT_SECONDS
+
+
+def http_date(seconds: float) -> str:
+    """As a header has it (RFC 9110 section 5.6.7)."""
+    return formatdate(seconds, usegmt=True)
 
 
 @dataclass
@@ -39,6 +46,8 @@ class Site:
         posted: (headers, body) of what was posted, in order.
         arrived: set when a request has arrived.
         hold: answers wait until this is set.
+        clock: its clock, seconds since the epoch.
+        date: makes its header ``Date`` of that; None where it has none.
     """
 
     url: str = ""
@@ -47,6 +56,8 @@ class Site:
     posted: list[tuple[dict[str, str], str]] = field(default_factory=list)
     arrived: threading.Event = field(default_factory=threading.Event)
     hold: threading.Event = field(default_factory=threading.Event)
+    clock: Callable[[], float] = time.time
+    date: Callable[[float], str] | None = http_date
 
 
 @contextmanager
@@ -61,7 +72,9 @@ def serving_http() -> Iterator[Site]:
             site.arrived.set()
             site.hold.wait(TIMEOUT_SECONDS)
             answer = site.answers.get(self.path, Answer(status=404))
-            self.send_response(answer.status)
+            self.send_response_only(answer.status)
+            if site.date is not None:
+                self.send_header("Date", site.date(site.clock()))
             for name, value in answer.headers.items():
                 self.send_header(name, value)
             self.end_headers()

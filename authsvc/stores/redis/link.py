@@ -84,6 +84,14 @@ class Link:
             info = next(iter(info.values()))  # a cluster answers by node
         return str(info.get("maxmemory_policy", ""))
 
+    async def times(self) -> tuple[float, ...]:
+        """The clock of each server, in seconds since the epoch, without those that do not say it.
+        By ``INFO``, as the user of the store needs no further permission for it."""
+        info = await self.ask("INFO", "server")
+        by_node = [info] if "redis_version" in info else info.values()  # a cluster, by node
+        found = (node.get("server_time_usec") for node in by_node)
+        return tuple(it / 1e6 for it in found if isinstance(it, int))
+
     async def close(self) -> None:
         """Close all connections."""
         await asyncio.gather(*self._abandoned)

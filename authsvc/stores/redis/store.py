@@ -144,6 +144,11 @@ class RedisStore:
         """See ``SessionStore.ready``."""
         return not self._closed and self._partitions.age_seconds() < UNAVAILABLE_SECONDS
 
+    async def server_times(self) -> tuple[float, ...]:
+        """See ``SessionStore.server_times``."""
+        self._check_open()
+        return await self._link.times()
+
     # Records.
 
     def cached_record(self, session_id: str, consistency_token: str = "") -> Record | None:

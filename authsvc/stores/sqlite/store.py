@@ -81,6 +81,10 @@ class SqliteStore:
         """See ``SessionStore.ready``."""
         return not self._closed
 
+    async def server_times(self) -> tuple[float, ...]:
+        """See ``SessionStore.server_times``: its clock is this machine's."""
+        return ()
+
     def cached_record(self, session_id: str, consistency_token: str = "") -> Record | None:
         """See ``SessionStore.cached_record``."""
         return self._cache.get(session_id) if self._reader.is_current(consistency_token) else None

@@ -13,9 +13,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
 from functools import partial
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from secrets import token_hex
 from types import SimpleNamespace
@@ -51,7 +49,7 @@ from authsvc.stores.sqlite import schema
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import Clock
 from tests.support.commands import PATIENT, run, run_here, run_on_terminal
-from tests.support.http import Answer, listening, serving_http
+from tests.support.http import Answer, serving_http
 from tests.support.https import PrivateAuthority, serving_https
 from tests.support.keys import jwks, signer
 from tests.support.operators import settings as operators_settings
@@ -320,31 +318,6 @@ def test_certificates_that_strict_verifiers_reject() -> None:
     link.check_certificate(report, "it", certificate, time.time())
     assert levels(report.findings) == ["warn", "ok"]
     assert "no authority key identifier" in report.findings[0].text
-
-
-@pytest.mark.parametrize(
-    ("skew_seconds", "level"), [(0, "ok"), (12, "warn"), (-12, "warn"), (90, "fail"), (-90, "fail")]
-)
-async def test_an_issuer_by_url_and_its_clock(skew_seconds: int, level: str) -> None:
-    document = jwks(signer("k1"))
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(document)
-
-        def date_time_string(self, timestamp: float | None = None) -> str:
-            return format_datetime(datetime.now(UTC) + timedelta(seconds=skew_seconds), True)
-
-        def log_message(self, *arguments: object) -> None:
-            """Say nothing."""
-
-    with listening(Handler) as url:
-        settings = trusting(issuer=ISSUER, jwks_url=f"{url}/keys")
-        keys, clock = await found(issuers.checks(settings))
-    assert (keys.level, "keys: 1, from" in keys.text) == (Level.OK, True)
-    assert str(clock.level) == level
 
 
 @pytest.mark.parametrize(

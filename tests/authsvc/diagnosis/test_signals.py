@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from email.utils import formatdate
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -23,7 +20,7 @@ from tests.authsvc.server.test_signals import stream_of
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.clock import Clock
 from tests.support.commands import PATIENT, run
-from tests.support.http import Answer, listening, serving_http
+from tests.support.http import Answer, serving_http
 from tests.support.keys import jwks
 from tests.support.operators import clients, settings, write_tls
 from tests.support.service import settings_for
@@ -124,30 +121,13 @@ async def test_keys_of_a_file(tmp_path: Path, idp: IdentityProvider) -> None:
     assert str(keys) in of_keys.text
 
 
-@pytest.mark.parametrize(("skew", "level"), [(0, Level.OK), (10, Level.WARN), (100, Level.FAIL)])
-async def test_keys_of_a_url_and_its_clock(
-    tmp_path: Path, idp: IdentityProvider, skew: int, level: Level
-) -> None:
-    content = jwks(Sender().signer)
-
-    class Keys(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200 if self.path == "/keys" else 404)
-            self.end_headers()
-            self.wfile.write(content)
-
-        def date_time_string(self, timestamp: float | None = None) -> str:
-            return formatdate(time.time() + skew, usegmt=True)
-
-        def log_message(self, *arguments: object) -> None:
-            """Say nothing."""
-
-    with listening(Keys) as url:
-        given = with_stream(tmp_path, idp, jwks_url=f"{url}/keys", algorithms=["ES256"])
-        _, of_keys, clock = await found(*checks(given))
+async def test_keys_of_a_url(tmp_path: Path, idp: IdentityProvider) -> None:
+    with serving_http() as server:
+        server.answers["/keys"] = Answer(jwks(Sender().signer))
+        given = with_stream(tmp_path, idp, jwks_url=f"{server.url}/keys", algorithms=["ES256"])
+        _, of_keys = await found(*checks(given))
         assert of_keys.level is Level.OK
-        assert clock.level is level
-        given = with_stream(tmp_path, idp, jwks_url=f"{url}/none", algorithms=["ES256"])
+        given = with_stream(tmp_path, idp, jwks_url=f"{server.url}/none", algorithms=["ES256"])
         _, of_keys = await found(*checks(given))
     assert of_keys.level is Level.FAIL
     assert "404" in of_keys.text

@@ -30,6 +30,7 @@ class Keys:
     """An issuer's keys, which a test may withdraw."""
 
     failure = ""
+    clock_offset_seconds = None
 
     def __init__(self, keys: KeySet) -> None:
         self.keys = keys

@@ -122,6 +122,7 @@ class Fetched:
     """A source of keys whose issuer can be unavailable."""
 
     failure = ""
+    clock_offset_seconds = None
 
     def __init__(self) -> None:
         self.keys: KeySet | None = None

@@ -261,6 +261,7 @@ class Counted:
     """Keys that note the pass of the event loop in which each token asks for them."""
 
     failure = ""
+    clock_offset_seconds = None
 
     def __init__(self, keys: KeySet | None) -> None:
         self._keys = keys

@@ -262,6 +262,7 @@ class Rotating:
     """Keys that a look for newer ones replaces."""
 
     failure = ""
+    clock_offset_seconds = None
 
     def __init__(self, before: KeySet | None, after: KeySet | None) -> None:
         self._keys = before

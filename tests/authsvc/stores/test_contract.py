@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, aclosing
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
+from time import time as now
 from types import MappingProxyType
 from typing import get_args
 
@@ -982,3 +983,11 @@ async def test_marks_and_documents_do_not_disturb_each_other(store: SessionStore
     assert await store.document("keys") is None
     assert await store.put_document("other", Document(1, b"x"))
     assert not await store.is_received("other")
+
+
+async def test_the_clocks_of_its_servers(store: SessionStore) -> None:
+    began = now()
+    times = await store.server_times()
+    assert bool(times) is isinstance(store, RedisStore)
+    # Of this machine, too; a server reads its own once in a while.
+    assert all(began - 1 < it < now() + 1 for it in times)

@@ -25,6 +25,7 @@ class Keys:
     """A source whose keys the test changes."""
 
     failure = ""
+    clock_offset_seconds = None
 
     def __init__(self, secret: str = SECRET, kid: str | None = "one") -> None:
         self._kid = kid

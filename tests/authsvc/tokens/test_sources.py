@@ -888,3 +888,37 @@ def test_where_metadata_is() -> None:
             "https://idp.example/.well-known/oauth-authorization-server",
             "https://idp.example/.well-known/openid-configuration",
         )
+
+
+async def test_the_clock_of_the_server_of_keys(site: Site) -> None:
+    fetch = partial(fetch_jwks, Fetcher(), f"{site.url}/jwks", ("ES256",))
+    source = FetchedKeys(ISSUER, fetch, max_stale_seconds=MAX_STALE)
+    assert source.clock_offset_seconds is None
+    now = START
+    cases: list[tuple[float, dict[str, str], float]] = [
+        (600, {}, 600),
+        (-600, {}, -600),
+        (-600, {"Age": "600"}, 0),
+        (0, {}, 0),
+    ]
+    for theirs, headers, expected in cases:
+        site.clock = partial(float, now + theirs)
+        site.answers["/jwks"] = Answer(jwks(OLD), headers=headers)
+        await source.refresh(now)
+        # The request takes time, which the clock of the test does not show.
+        assert source.clock_offset_seconds == pytest.approx(expected, abs=TIMEOUT_SECONDS)
+        now += 1000
+    site.date = None
+    await source.refresh(now)
+    assert source.clock_offset_seconds is None
+    assert source.failure == ""
+
+
+async def test_the_clock_of_a_server_that_fails_is_unknown(site: Site) -> None:
+    fetch = partial(fetch_jwks, Fetcher(), f"{site.url}/jwks", ("ES256",))
+    source = FetchedKeys(ISSUER, fetch, max_stale_seconds=MAX_STALE)
+    await source.refresh(START)
+    assert source.clock_offset_seconds is not None
+    site.answers["/jwks"] = Answer(status=503)
+    await source.refresh(START + 1000)
+    assert source.clock_offset_seconds is None
