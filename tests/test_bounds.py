@@ -200,6 +200,7 @@ BOUNDED = {
         "is read",
         "Outbox._writers": TASKS,
     },
+    "authsvc/telemetry/clocks.py": {"ClockOffsets.seconds": CONFIGURATION},
     "authsvc/telemetry/metrics.py": {
         "Metrics.audited_calls": NAMES,
         "Metrics.audited_events": NAMES,
