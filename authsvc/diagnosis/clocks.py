@@ -149,18 +149,19 @@ def agreed(offsets: Collection[float]) -> float | None:
         offsets: of each other machine's clock from ours, in seconds.
 
     Returns:
-        None where there is no such time, or no third clock.
+        None where there is no such time.
     """
     clocks = [0.0, *offsets]
     middle = median_low(clocks)
     agree = sum(abs(clock - middle) <= DIFFERS_SECONDS for clock in clocks)
-    return middle if len(clocks) > 2 and agree * 2 > len(clocks) else None
+    return middle if agree * 2 > len(clocks) else None
 
 
 def _remedy(offset: float, right: float | None) -> str:
     """What to do about a clock that differs from ours."""
     if right is None:
         return _UNKNOWN
-    if abs(right) > DIFFERS_SECONDS:
-        return _OURS if abs(offset - right) <= DIFFERS_SECONDS else _UNKNOWN
-    return _THEIRS
+    ours_is_wrong = abs(right) > DIFFERS_SECONDS
+    if ours_is_wrong is (abs(offset - right) > DIFFERS_SECONDS):
+        return _UNKNOWN  # neither, within what counts as agreement, or both
+    return _OURS if ours_is_wrong else _THEIRS

@@ -85,11 +85,10 @@ class Link:
         return str(info.get("maxmemory_policy", ""))
 
     async def times(self) -> tuple[float, ...]:
-        """The clock of each server, in seconds since the epoch, without those that do not say it.
+        """The clock of each primary, in seconds since the epoch, without those that do not say it.
         By ``INFO``, as the user of the store needs no further permission for it."""
-        info = await self.ask("INFO", "server")
-        by_node = [info] if "redis_version" in info else info.values()  # a cluster, by node
-        found = (node.get("server_time_usec") for node in by_node)
+        nodes = await self._in_time(self._ask_primaries("INFO", "server"))
+        found = (node.get("server_time_usec") for node in nodes)
         return tuple(it / 1e6 for it in found if isinstance(it, int))
 
     async def close(self) -> None:
@@ -101,6 +100,15 @@ class Link:
 
     async def _ask(self, *command: Argument) -> Any:  # noqa: ANN401 - as the command has it
         return await self._client.execute_command(*command)
+
+    async def _ask_primaries(self, *command: Argument) -> list[Any]:
+        """The answer of each primary; a single server is one."""
+        if not isinstance(self._client, RedisCluster):
+            return [await self._ask(*command)]
+        primaries = RedisCluster.PRIMARIES
+        answers = await self._client.execute_command(*command, target_nodes=primaries)
+        # Of a cluster of one primary, the answer itself.
+        return [answers] if "redis_version" in answers else list(answers.values())
 
     async def _read_log(self, base: str, *command: Argument) -> tuple[str, Any]:
         if not isinstance(self._client, RedisCluster):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -157,6 +158,19 @@ async def test_which_clock_is_wrong(
     for finding, remedy in zip(report.findings, remedies, strict=True):
         assert finding.level is (Level.WARN if remedy else Level.OK)
         assert finding.remedy.startswith(remedy)
+
+
+@pytest.mark.parametrize("others", [(), (0.0, 0.0)])
+async def test_a_leeway_below_what_counts_as_agreement(others: tuple[float, ...]) -> None:
+    async def measured(offset: float) -> float:
+        return offset
+
+    peers = [Peer("p", "p", partial(measured, 9.0), leeway_seconds=5)]
+    peers += [Peer(f"o{n}", f"o{n}", partial(measured, it)) for n, it in enumerate(others)]
+    report = Report("clocks")
+    await compare(report, peers=peers)
+    assert report.findings[0].level is Level.FAIL
+    assert report.findings[0].remedy.startswith(UNKNOWN)
 
 
 async def test_without_another_machine(tmp_path: Path, idp: IdentityProvider) -> None:
