@@ -46,6 +46,8 @@ def commands(line: str) -> list[tuple[str, list[str]]]:
 
 def unknown(program: click.Command, words: list[str]) -> list[str]:
     """The commands and options among ``words`` that the program does not have."""
+    if words[:1] == ["$@"]:
+        return []  # a function of the shell, which is given the command
     command, rest = program, list(words)
     while isinstance(command, click.Group) and rest and not rest[0].startswith("-"):
         name = rest.pop(0)
