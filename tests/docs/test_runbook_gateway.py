@@ -271,5 +271,5 @@ def test_the_alerts_are_about_counters_that_there_are(gateway: Gateway) -> None:
     gateway.answers(PING)
     alerts = (ROOT / "deploy/monitoring/alerts.yaml").read_text(encoding="utf-8")
     named = set(re.findall(r"envoy_\w+", alerts))
-    assert len(named) == 2
+    assert len(named) == 4
     assert named <= set(re.findall(r"^(envoy_\w+)\{", gateway.counted, re.MULTILINE))

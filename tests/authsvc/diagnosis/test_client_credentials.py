@@ -33,8 +33,8 @@ def table(**settings: object) -> ExchangeSettings:
 @pytest.mark.parametrize(
     ("days", "left", "level"),
     [
-        (90, 8 * DAY, Level.OK),
-        (90, 6.9 * DAY, Level.WARN),
+        (90, 23 * DAY, Level.OK),
+        (90, 22 * DAY, Level.WARN),
         (90, 0.0, Level.FAIL),
         (90, 91 * DAY, Level.FAIL),
         # One of an hour, as SPIFFE has them, is renewed at half of its life.
@@ -80,7 +80,7 @@ def test_a_secret_does_not_expire(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("left", "level"), [(8 * DAY, Level.OK), (6.9 * DAY, Level.WARN), (0.0, Level.FAIL)]
+    ("left", "level"), [(23 * DAY, Level.OK), (22 * DAY, Level.WARN), (0.0, Level.FAIL)]
 )
 def test_the_certificate_of_a_private_key(tmp_path: Path, left: float, level: Level) -> None:
     signed = PrivateAuthority(tmp_path).client(days=90)
