@@ -16,19 +16,19 @@ log = logging.getLogger(__name__)
 
 
 def ignore_hangups() -> None:
-    """Have SIGHUP do nothing, from the start of a server on; ``reloading`` gives it its effect.
+    """Have SIGHUP do nothing yet, from the start of a server on; ``reloading`` gives it its effect.
 
     Not by SIG_IGN, which says that a process above, such as nohup, has it ignored: then it stays
     ignored.
     """
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        signal.signal(signal.SIGHUP, _ignored)
+        signal.signal(signal.SIGHUP, _note)
 
 
 @contextmanager
 def reloading(reload: Callable[[], None]) -> Iterator[None]:
-    """Within the block, SIGHUP calls a function; afterwards it does nothing, to the end of the
-    process.
+    """Within the block, SIGHUP calls a function; one that came before does so now. Afterwards it
+    does nothing, to the end of the process.
 
     Args:
         reload: runs on the event loop.
@@ -47,6 +47,9 @@ def reloading(reload: Callable[[], None]) -> Iterator[None]:
     # Not by the loop: when it is closed, its signals have their default effect again. So have those
     # with handlers when Python ends, but for SIG_IGN.
     signal.signal(signal.SIGHUP, hear)
+    if _Early.came:
+        _Early.came = False
+        hear()
     try:
         yield
     finally:
@@ -59,5 +62,11 @@ def read_files_again() -> None:
     read_all_again()
 
 
-def _ignored(*_: object) -> None:
-    """Of a signal."""
+class _Early:
+    """Whether a SIGHUP came while the server started."""
+
+    came = False
+
+
+def _note(*_: object) -> None:
+    _Early.came = True

@@ -47,7 +47,8 @@ def introspected(folder: Path, idp: IdentityProvider, table: Table) -> list[Chec
 def exchanged(folder: Path, idp: IdentityProvider, table: Table) -> list[Check]:
     values = {"issuers": [ISSUER], **client(folder), **table}
     settings: Settings = settings_for(folder, idp, credentials={"exchange": [values]})
-    return service.checks(settings)
+    # Its ca_file may have a finding of its own.
+    return [it for it in service.checks(settings) if it.subject != "certificates"]
 
 
 def client(folder: Path) -> Table:

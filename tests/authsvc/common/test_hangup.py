@@ -29,11 +29,13 @@ def hang_up() -> None:
     os.kill(os.getpid(), signal.SIGHUP)
 
 
-async def test_a_hangup_reloads_while_a_server_serves_and_does_nothing_else() -> None:
+async def test_a_hangup_reloads_once_a_server_serves_and_does_nothing_else() -> None:
     reloaded: asyncio.Queue[None] = asyncio.Queue()
     ignore_hangups()
     hang_up()  # during the start
+    assert reloaded.empty()
     with reloading(lambda: reloaded.put_nowait(None)):
+        await asyncio.wait_for(reloaded.get(), TIMEOUT_SECONDS)
         for _ in range(2):
             hang_up()
             await asyncio.wait_for(reloaded.get(), TIMEOUT_SECONDS)
