@@ -116,7 +116,10 @@ def test_completion_scripts(shell: str) -> None:
         ("authsvc se", {"serve", "sessions"}),
         ("authsvc sessions ", {"list", "show", "revoke", "watch"}),
         ("authsvc sessions list --st", {"--state"}),
-        ("authsvc sessions list --state ", {"authenticated", "unauthenticated", "revoked"}),
+        (
+            "authsvc sessions list --state ",
+            {"authenticated", "unauthenticated", "tokens-revoked", "revoked"},
+        ),
     ],
 )
 def test_words_are_completed_in_bash(words: str, offered: set[str]) -> None:
