@@ -30,6 +30,8 @@ def reloading(reload: Callable[[], None]) -> Iterator[None]:
     """Within the block, SIGHUP calls a function; one that came before does so now. Afterwards it
     does nothing, to the end of the process.
 
+    The loop has a handler of another signal already: it wakes up for each.
+
     Args:
         reload: runs on the event loop.
     """

@@ -160,7 +160,7 @@ async def test_show_and_revoke_find_a_session_by_the_beginning_of_its_id(
         missing = await operator.sessions(*command, "nothing-begins-so")
         assert (missing.code, missing.out) == (1, "")
         assert "SESSION_NOT_FOUND: no session id is 'nothing-begins-so'" in missing.err
-        assert "search it for 'nothing-', as in SESSION_ENDED" in missing.err
+        assert "search it for 'nothing-', in SESSION_ENDED" in missing.err
     for name in ("first-session", "second-session", "second-season"):
         assert await operator.site.refusal(name, token) is None
 

@@ -384,7 +384,8 @@ async def test_a_timeout_does_not_hide_the_cause_of_the_failure_before_it(
         with pytest.raises(AuthError) as caught:
             await operator._calls.make(method, None, total_seconds=1.0)
     assert not causes
-    assert caught.value.detail == f"authsvc at {away}: UNAVAILABLE: {cause}"
+    explained = f"ca_file does not have the authority of authsvc's certificate: {cause}"
+    assert caught.value.detail == f"authsvc at {away}: UNAVAILABLE: {explained}"
 
 
 def failed(code: grpc.StatusCode, details: str) -> aio.AioRpcError:

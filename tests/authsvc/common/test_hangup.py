@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -25,10 +25,20 @@ def restored() -> Iterator[None]:
     signal.signal(signal.SIGHUP, before)
 
 
+@pytest.fixture
+async def server() -> AsyncIterator[None]:
+    """Hears SIGTERM, as each of them does."""
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, lambda: None)
+    yield
+    loop.remove_signal_handler(signal.SIGTERM)
+
+
 def hang_up() -> None:
     os.kill(os.getpid(), signal.SIGHUP)
 
 
+@pytest.mark.usefixtures("server")
 async def test_a_hangup_reloads_once_a_server_serves_and_does_nothing_else() -> None:
     reloaded: asyncio.Queue[None] = asyncio.Queue()
     ignore_hangups()

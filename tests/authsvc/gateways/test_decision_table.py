@@ -171,7 +171,7 @@ async def test_row_12(
     assert stranger == unknown
     assert subject(await call(behind, session, owner)) == "alice"
     events = [it.__dict__["event_type"] for it in caplog.records if "security" in it.name]
-    assert events == ["SUBJECT_MISMATCH"]
+    assert events == ["SESSION_CREATED", "SUBJECT_MISMATCH"]
 
 
 async def test_row_13(behind: Behind, idp: IdentityProvider) -> None:
