@@ -1,7 +1,7 @@
 #!/bin/sh
 # Compares the coverage of the last whole `make test` with its floors: coverage.sh BIN. Lines and
 # branches together; pyproject.toml has the floor of both packages, FULL has no line untested. What
-# tests/authsvc and tests/mcp_adapter run counts (tests/conftest.py).
+# the folders of tests in _COVERED (tests/conftest.py) run counts.
 set -eu
 coverage="$1/coverage"
 FULL="authsvc/domain/* authsvc/resolver/* authsvc/tokens/* authsvc/access/* authsvc/audit/*
