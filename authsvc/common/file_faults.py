@@ -9,8 +9,18 @@ from pathlib import Path
 def file_fault(path: Path, error: OSError) -> str:
     """The path and the system's message; of a file that is missing, also what its path is relative
     to."""
-    is_missing = isinstance(error, FileNotFoundError)
-    return f"{path}: {error.strerror}{relative_to(path) if is_missing else ''}"
+    where = relative_to(path) if isinstance(error, FileNotFoundError) else ""
+    return f"{path}: {error.strerror}{where}"
+
+
+def is_missing(path: Path) -> bool:
+    """Whether there is no such file. Not by ``Path.exists``, which raises for a folder that may not
+    be searched."""
+    try:
+        path.stat()
+    except OSError as error:
+        return isinstance(error, FileNotFoundError | NotADirectoryError)
+    return False
 
 
 def relative_to(path: Path) -> str:

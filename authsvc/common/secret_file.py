@@ -8,7 +8,7 @@ import os
 import stat
 from pathlib import Path
 
-from authsvc.common.file_faults import file_fault
+from authsvc.common.file_faults import file_fault, is_missing
 
 log = logging.getLogger(__name__)
 
@@ -62,8 +62,8 @@ class HeldSecret:
     """A secret that a program presents elsewhere, read at each use.
 
     While its file is there and cannot be used, as while it is written in its place, the last secret
-    is presented, and that is logged once: whoever verifies it decides on it. What verifies secrets
-    reads its files by ``read_secret_file``: there an empty file is a secret that was withdrawn.
+    is presented, and that is logged once: its verifier decides on it. What verifies secrets reads
+    its files by ``read_secret_file``: there an empty file is a secret that was withdrawn.
 
     Args:
         path: the file.
@@ -85,7 +85,7 @@ class HeldSecret:
         try:
             self._last = read_secret_file(self._path, max_bytes=self._max_bytes)
         except SecretFileError as error:
-            if not self._last or _is_missing(self._path):
+            if not self._last or is_missing(self._path):
                 raise
             if not self._is_reported:
                 log.warning("%s; the last secret stays in use", error)
@@ -99,15 +99,6 @@ class HeldSecret:
 def held_secret(path: Path, max_bytes: int = MAX_BYTES) -> HeldSecret:
     """The one ``HeldSecret`` of a file."""
     return HeldSecret(path, max_bytes=max_bytes)
-
-
-def _is_missing(path: Path) -> bool:
-    """Not by ``Path.exists``, which raises for a folder that may not be searched."""
-    try:
-        path.stat()
-    except OSError as error:
-        return isinstance(error, FileNotFoundError | NotADirectoryError)
-    return False
 
 
 def _check(path: Path, status: os.stat_result, max_bytes: int, *, is_private: bool) -> None:

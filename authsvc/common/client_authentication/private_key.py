@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from authsvc.common.client_authentication.method import ClientParameters
 from authsvc.common.client_certificate import ClientCertificate
+from authsvc.common.file_faults import is_missing
 from authsvc.common.secret_file import SecretFileError, read_secret_file
 from authsvc.net.watched_file import NewEntries, WatchedFile
 
@@ -109,7 +110,7 @@ class PrivateKeyJwt:
             try:
                 self._signing = self._read()
             except SecretFileError as error:
-                if self._signing is None or not self._file.exists():
+                if self._signing is None or is_missing(self._file):
                     raise
                 # One of two files may have been replaced, or one be half written.
                 for line in self._failures.of([str(error)]):
