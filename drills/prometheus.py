@@ -26,7 +26,6 @@ UNPACKED = ROOT / "var" / "prometheus" / "prometheus"
 JOBS = ("authsvc", "mcp-adapter")
 INTERVAL_SECONDS = 5
 START_SECONDS = 60.0
-REQUEST_SECONDS = 30.0
 
 _POLL_SECONDS = 0.1
 

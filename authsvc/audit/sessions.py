@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 
 from authsvc.audit import security
 from authsvc.audit.security import SecurityEvent, SecurityEventType
 from authsvc.common.rarely import Rarely
+from authsvc.common.times import utc
 from authsvc.common.token_bucket import TokenBucket
 from authsvc.domain.errors import Reason
 from authsvc.domain.events import revoked_since
@@ -151,23 +151,8 @@ class SessionAudit:
         client_address: str,
         detail: str = "",
     ) -> None:
-        if not self._enabled or not self._may_audit(record):
-            return
-        grant = record.grants.get(resource)
-        security.record(
-            SecurityEvent(
-                event_type,
-                caller=caller,
-                session=shown(record.id),
-                resource=resource,
-                issuer=record.issuer,
-                subject=record.subject,
-                client_id=grant.client_id if grant else "",
-                token_id=grant.token_id if grant else "",
-                detail=detail,
-                client_address=client_address,
-            )
-        )
+        if self._enabled and self._may_audit(record):
+            security.record(_event(event_type, record, resource, caller, detail, client_address))
 
     def _may_audit(self, record: Record | None) -> bool:
         """Whether an event of a session is audited; else it is counted."""
@@ -194,10 +179,23 @@ def _of_session(
 ) -> SecurityEvent:
     """An event of a whole session: with the resource where it was authenticated first, and the
     current token there."""
-    resource, grant = next(iter(record.grants.items()), ("", None))
+    resource = next(iter(record.grants), "")
     if len(record.grants) > 1:
         others = f"{len(record.grants) - 1} more resources"
         detail = f"{detail}; {others}" if detail else others
+    return _event(event_type, record, resource, caller, detail)
+
+
+def _event(
+    event_type: SecurityEventType,
+    record: Record,
+    resource: str,
+    caller: str,
+    detail: str,
+    client_address: str = "",
+) -> SecurityEvent:
+    """An event of a session, with its current token at a resource."""
+    grant = record.grants.get(resource)
     return SecurityEvent(
         event_type,
         caller=caller,
@@ -208,8 +206,9 @@ def _of_session(
         client_id=grant.client_id if grant else "",
         token_id=grant.token_id if grant else "",
         detail=detail,
+        client_address=client_address,
     )
 
 
 def _time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+    return utc(seconds).isoformat(timespec="seconds")

@@ -6,6 +6,8 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from cryptography import x509
+
 from authsvc.common.times import relative
 from authsvc.diagnosis import Check, Report
 from authsvc.net.certificate_files import mistaken_authorities, validity_of
@@ -36,6 +38,12 @@ def check(files: Mapping[str, Path | None]) -> Check:
                     report.warn(f"{setting} {path}: {text}", "See docs/operations.md, Rotation.")
 
     return Check("certificates", look, "")
+
+
+def validity_stated(certificate: x509.Certificate) -> Validity:
+    """How long a certificate is valid, as it says."""
+    begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    return Validity(begins.timestamp(), ends.timestamp())
 
 
 def report_validity(

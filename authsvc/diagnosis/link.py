@@ -15,12 +15,12 @@ from authsvc.client.health import Health, probe
 from authsvc.client.targets import Endpoint, Targets, endpoints_of, look_up
 from authsvc.client.tls_context import context_of
 from authsvc.diagnosis import Check, Report, cause
-from authsvc.diagnosis.certificates import report_validity
+from authsvc.diagnosis.certificates import report_validity, validity_stated
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.net.addresses import split
 from authsvc.net.certificates import strict_faults
 from authsvc.net.failures import is_about_dates
-from authsvc.net.validity import State, Validity
+from authsvc.net.validity import State
 
 _DEADLINE = "DEADLINE_EXCEEDED"
 """As ``Health.text`` has it."""
@@ -167,8 +167,7 @@ async def _report_dates(report: Report, endpoint: Endpoint, timeout_seconds: flo
     except (OSError, _UnansweredError):
         report.fail(f"{address}: its certificate has expired, or is not valid yet", remedy)
         return
-    begins, ends = presented.not_valid_before_utc, presented.not_valid_after_utc
-    validity, now = Validity(begins.timestamp(), ends.timestamp()), time.time()
+    validity, now = validity_stated(presented), time.time()
     if validity.state(now) in {State.EXPIRED, State.NOT_YET_VALID}:
         report.fail(f"{address}: its certificate {validity.described(now)}", remedy)
     else:
@@ -264,9 +263,7 @@ def check_certificate(report: Report, what: str, certificate: x509.Certificate, 
             "Have it reissued in conformance with RFC 5280.",
         )
     names = ", ".join(names_of(certificate)) or "no name"
-    begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    validity = Validity(begins.timestamp(), ends.timestamp())
-    report_validity(report, what, validity, now, names=f", for {names}")
+    report_validity(report, what, validity_stated(certificate), now, names=f", for {names}")
 
 
 def names_of(certificate: x509.Certificate) -> list[str]:

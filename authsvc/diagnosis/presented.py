@@ -15,9 +15,10 @@ from authsvc.client import ClientTls
 from authsvc.client.targets import Endpoint
 from authsvc.client.tls_context import ALPN, context_of
 from authsvc.common.printable import printable
+from authsvc.diagnosis.certificates import validity_stated
 from authsvc.diagnosis.link import names_of, replicas_at
 from authsvc.net.addresses import split
-from authsvc.net.validity import State, Validity
+from authsvc.net.validity import State
 
 PROBE_SECONDS = 5.0
 """For each connection."""
@@ -60,8 +61,7 @@ async def _fault(endpoint: Endpoint, tls: ClientTls) -> str:
     presented = x509.load_der_x509_certificate(await _handshake(endpoint, trusting))
     what = f"The certificate at {endpoint.address}"
     about = _described(presented)
-    begins, ends = presented.not_valid_before_utc, presented.not_valid_after_utc
-    validity, now = Validity(begins.timestamp(), ends.timestamp()), time.time()
+    validity, now = validity_stated(presented), time.time()
     if validity.state(now) in {State.EXPIRED, State.NOT_YET_VALID}:
         return f"{what} {validity.described(now)}.\n{about}"
     try:
@@ -109,7 +109,7 @@ def _described(certificate: x509.Certificate) -> str:
 
 
 def _shown(name: x509.Name) -> str:
-    """On one line: whoever made the certificate chose the name."""
+    """On one line: the name is chosen by the maker of the certificate."""
     return printable(name.rfc4514_string())[:MAX_NAME_CHARACTERS]
 
 

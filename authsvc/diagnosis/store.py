@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, assert_never
 
+from authsvc.audit.private_file import existing_parent
 from authsvc.diagnosis import Check, Report
 from authsvc.server.config import Settings
 from authsvc.stores.redis.space import by_node, memory_of, persistence_faults
@@ -103,7 +104,7 @@ def _check_file(report: Report, path: Path) -> None:
 
 
 def _check_missing_folder(report: Report, folder: Path, relative: str) -> None:
-    above = next(it for it in folder.parents if it.exists())
+    above = existing_parent(folder)
     if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
         report.fail(
             f"{folder} does not exist, and cannot be created in {above}",
