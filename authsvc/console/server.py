@@ -16,6 +16,7 @@ import uvicorn
 from authsvc.client import AdminClient
 from authsvc.common.file_faults import file_fault
 from authsvc.common.hangup import read_files_again, reloading
+from authsvc.common.periodic import repeat
 from authsvc.common.settings import ConfigError
 from authsvc.console.app import build_app
 from authsvc.console.config import AuthsvcSettings, ConsoleSettings, TlsSettings
@@ -23,7 +24,7 @@ from authsvc.console.operators import OperatorsFile
 from authsvc.http_server.embedded import EmbeddedServer
 from authsvc.http_server.listening import listening_socket
 from authsvc.http_server.settings import HttpLimits
-from authsvc.net.certificate_files import CertificateFiles
+from authsvc.net.certificate_files import CHECK_SECONDS, CertificateFiles
 from authsvc.net.served_context import ServedContext
 
 log = logging.getLogger(__name__)
@@ -46,7 +47,8 @@ async def serve(settings: ConsoleSettings) -> None:
         loop.add_signal_handler(number, stop.set)
     certificates = CertificateFiles(_certificate_files(settings))
     async with running(settings):
-        checks = asyncio.create_task(certificates.run(), name="check certificates")
+        checking = repeat("certificates", CHECK_SECONDS, certificates.check, begin=0.0)
+        checks = asyncio.create_task(checking, name="check certificates")
         try:
             with reloading(partial(_reload, certificates)):
                 await stop.wait()

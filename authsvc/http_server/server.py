@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
 import ssl
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import cast
 
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
 
+from authsvc.common.periodic import repeat
 from authsvc.http_server.connection import Connection, ConnectionCounts
 from authsvc.http_server.connections import Connections
 from authsvc.http_server.listening import Listener
 from authsvc.http_server.protocol import BoundedProtocol
 from authsvc.http_server.settings import HttpLimits
 from authsvc.net.descriptors import room_for
-
-log = logging.getLogger(__name__)
 
 LONGEST_SWEEP_SECONDS = 1.0
 """Between two looks for connections that have exceeded a time limit; shorter where a limit is."""
@@ -79,7 +77,7 @@ class BoundedServer(uvicorn.Server):
             self.config, self.server_state, self.lifespan.state, self.connections, connection
         )
 
-    async def _sweep(self) -> None:
+    def _sweep(self) -> Coroutine[None, None, None]:
         limits = self.connections.limits
         settings = limits.connections
         shortest = min(
@@ -88,12 +86,8 @@ class BoundedServer(uvicorn.Server):
             settings.request_timeout_seconds,
             settings.write_timeout_seconds,
         )
-        while True:
-            await asyncio.sleep(min(LONGEST_SWEEP_SECONDS, shortest / 4))
-            try:
-                self.connections.sweep()
-            except Exception:
-                log.exception("the time limits of connections could not be enforced")
+        seconds = min(LONGEST_SWEEP_SECONDS, shortest / 4)
+        return repeat("sweep of connections", seconds, self.connections.sweep)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop gracefully."""

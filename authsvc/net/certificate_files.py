@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -53,12 +52,6 @@ class CertificateFiles:
             if self._logged.get(setting) != known:
                 self._logged[setting] = known
                 self._log(setting, validity, now)
-
-    async def run(self) -> None:
-        """``check`` now and periodically, for ever."""
-        while True:
-            self.check()
-            await asyncio.sleep(CHECK_SECONDS)
 
     def report(self) -> None:
         """Log the end of each certificate, whatever has been logged: for a reload."""

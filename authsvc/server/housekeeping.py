@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 
 from authsvc.admin.retention import remove_expired
 from authsvc.assertions.key_ring import REFRESH_SECONDS
-from authsvc.common.rarely import Rarely
-from authsvc.common.unexpected import log_unexpected
+from authsvc.common import periodic
 from authsvc.domain.errors import AuthError
 from authsvc.domain.service_status import IssuerState
 from authsvc.net.certificate_files import CHECK_SECONDS
@@ -46,8 +46,7 @@ PROBE_INTERVAL_SECONDS = 1.0
 """How often a store that fails is asked. No request may reach a replica that is not ready: its
 failures are counted, and its recovery is seen, all the same."""
 
-FAILURE_LOG_SECONDS = 60.0
-"""How often one periodic task logs that it fails."""
+repeat = partial(periodic.repeat, expected=(AuthError,))
 
 
 class Housekeeping:
@@ -72,13 +71,14 @@ class Housekeeping:
     async def running(self) -> AsyncIterator[None]:
         """Report health once, then do all tasks until the end of the block."""
         await self._report_health()
-        self._service.certificates.check()
+        certificates = self._service.certificates
+        certificates.check()
         tasks = [
             asyncio.create_task(repeat("report", REPORT_INTERVAL_SECONDS, self._report_health)),
             asyncio.create_task(repeat("probe", PROBE_INTERVAL_SECONDS, self.probe_store)),
             asyncio.create_task(repeat("sweep", SWEEP_INTERVAL_SECONDS, self._sweep)),
             asyncio.create_task(repeat("refresh", REFRESH_INTERVAL_SECONDS, self.refresh_keys)),
-            asyncio.create_task(repeat("certificates", CHECK_SECONDS, self._check_certificates)),
+            asyncio.create_task(repeat("certificates", CHECK_SECONDS, certificates.check)),
         ]
         seconds = COUNT_INTERVAL_SECONDS if self._counts_sessions else CLOCKS_SECONDS
         clocks = repeat("clocks", seconds, self.compare_clocks, begin=0.0)
@@ -165,9 +165,6 @@ class Housekeeping:
         self._service.admin.actions.report()
         await remove_expired(self._service.store, now=self._service.clock(), limits=self._limits)
 
-    async def _check_certificates(self) -> None:
-        self._service.certificates.check()
-
     async def _count_sessions(self) -> None:
         status = await self._service.admin.status.read(count_sessions=True)
         self._service.metrics.sessions = status.sessions
@@ -178,37 +175,3 @@ class Housekeeping:
         with suppress(AuthError):
             space = await self._service.store.space()
         self._service.metrics.store_space = space
-
-
-async def repeat(
-    what: str,
-    seconds: float,
-    action: Callable[[], Awaitable[object]],
-    *,
-    begin: float | None = None,
-) -> None:
-    """Run an action periodically, for ever. A failure does not end it, and is logged once a minute.
-
-    Args:
-        what: its name in the log.
-        seconds: from the end of one run to the start of the next.
-        action: is run.
-        begin: seconds until the first run; None for ``seconds``.
-    """
-    failures = Rarely(FAILURE_LOG_SECONDS)
-    await asyncio.sleep(seconds if begin is None else begin)
-    while True:
-        try:
-            await action()
-        except Exception as error:  # noqa: BLE001 - the task must go on
-            if failures.may_pass(type(error).__name__):
-                _log_failure(what, error)
-        await asyncio.sleep(seconds)
-
-
-def _log_failure(what: str, error: Exception) -> None:
-    failed = f"{what} has failed, and will be tried again"
-    if isinstance(error, AuthError):
-        log.warning("%s: %s", failed, error)
-    else:
-        log_unexpected(log, failed, error)

@@ -8,7 +8,9 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
+from authsvc.common.periodic import repeat
 from authsvc.common.rarely import Rarely
+from authsvc.common.unexpected import FailureLog
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import Resolver
 from mcp_adapter.server.config import Settings
@@ -52,6 +54,7 @@ class Readiness:
         self._metrics = metrics
         self._clock = clock
         self._lines = Rarely(REPEAT_SECONDS, clock)
+        self._failures = FailureLog("readiness could not be checked", clock=clock)
         self._was_ready = True
 
     async def check(self) -> None:
@@ -65,10 +68,11 @@ class Readiness:
         try:
             with self._metrics.authsvc.timed(READY):
                 await self._resolver.resolve("", "", resource=self._settings.resource)
-        except AuthError as error:
+        except Exception as error:  # noqa: BLE001 - not ready, whatever a resolver raises
             self._metrics.ready = False
-            self._report(error)
-            raise
+            failure = self._failure(error)
+            self._report(failure)
+            raise failure from None
         self._metrics.ready = True
         if not self._was_ready:
             self._was_ready = True
@@ -78,24 +82,25 @@ class Readiness:
     @asynccontextmanager
     async def kept_current(self) -> AsyncIterator[None]:
         """Check periodically until the end of the block: nobody may ask for ``/readyz``."""
-        checking = asyncio.create_task(self._repeat())
+        checking = repeat("readiness", INTERVAL_SECONDS, self._check_logged, begin=0.0)
+        task = asyncio.create_task(checking, name="check readiness")
         try:
             yield
         finally:
-            checking.cancel()
+            task.cancel()
             with suppress(asyncio.CancelledError):
-                await checking
+                await task
 
-    async def _repeat(self) -> None:
-        while True:
-            try:
-                await self.check()
-            except AuthError:
-                pass  # It is logged.
-            except Exception:
-                self._metrics.ready = False
-                log.exception("readiness could not be checked, and will be checked again")
-            await asyncio.sleep(INTERVAL_SECONDS)
+    async def _check_logged(self) -> None:
+        with suppress(AuthError):  # It is logged.
+            await self.check()
+
+    def _failure(self, error: Exception) -> AuthError:
+        """The reason not to be ready; for a defect, whose frames are logged here, too."""
+        if isinstance(error, AuthError):
+            return error
+        self._failures.report(error)
+        return AuthError(Reason.SERVICE_UNAVAILABLE, f"the check failed: {type(error).__name__}")
 
     def _report(self, error: AuthError) -> None:
         """Log why it is not ready: at each new reason at once, then once a minute."""

@@ -16,6 +16,7 @@ import uvicorn
 from authsvc.audit.calls import CallAudit
 from authsvc.client import AuthClient
 from authsvc.common.hangup import read_files_again, reloading
+from authsvc.common.periodic import repeat
 from authsvc.common.settings import ConfigError
 from authsvc.http_auth.rate_limit_settings import unknown_tools
 from authsvc.http_auth.requirements import RequirementOf, with_broader_scopes
@@ -24,7 +25,7 @@ from authsvc.http_server.connection import ConnectionCounts
 from authsvc.http_server.listening import listening_socket
 from authsvc.http_server.server import BoundedServer
 from authsvc.http_server.settings import HttpLimits
-from authsvc.net.certificate_files import CertificateFiles
+from authsvc.net.certificate_files import CHECK_SECONDS, CertificateFiles
 from authsvc.telemetry.exposition import exposed
 from authsvc.telemetry.families import registry_of
 from authsvc.telemetry.spans import Tracing
@@ -103,7 +104,8 @@ def _certificates(metrics: AdapterMetrics, settings: AuthsvcSettings) -> Iterato
     """The certificates in use: their ends are logged, and in the metrics."""
     certificates = CertificateFiles(settings.certificate_files(settings.ca_file))
     metrics.certificates = certificates.validities
-    checks = asyncio.create_task(certificates.run(), name="check certificates")
+    checking = repeat("certificates", CHECK_SECONDS, certificates.check, begin=0.0)
+    checks = asyncio.create_task(checking, name="check certificates")
     try:
         yield certificates
     finally:

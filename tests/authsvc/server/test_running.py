@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import signal
@@ -25,8 +24,6 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
 
-from authsvc.domain.errors import AuthError, Reason
-from authsvc.server.housekeeping import repeat
 from authsvc.v1 import auth_pb2 as pb
 from authsvc.v1 import auth_pb2_grpc as pb_grpc
 from tests.support.bounds import TIMEOUT_SECONDS
@@ -347,33 +344,3 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pb_grpc.AuthSe
     IdentityProvider(time.time).write_secret(folder)
     with authsvc(write_config(folder)) as (_, address):
         yield stub(address)
-
-
-@pytest.mark.anyio
-@pytest.mark.parametrize(
-    ("error", "logged"),
-    [
-        (AuthError(Reason.STORE_UNAVAILABLE, "full"), "STORE_UNAVAILABLE: full"),
-        (RuntimeError("what a client sent"), "RuntimeError\n"),
-    ],
-)
-async def test_housekeeping_goes_on_after_failures_and_logs_one_a_minute(
-    caplog: pytest.LogCaptureFixture, error: Exception, logged: str
-) -> None:
-    done = asyncio.Event()
-    runs = 0
-
-    async def action() -> None:
-        nonlocal runs
-        runs += 1
-        if runs <= 3:
-            raise error
-        done.set()
-
-    task = asyncio.create_task(repeat("sweep", 0, action))
-    async with asyncio.timeout(TIMEOUT_SECONDS):
-        await done.wait()
-    task.cancel()
-    (line,) = (record.getMessage() for record in caplog.records)
-    assert line.startswith(f"sweep has failed, and will be tried again: {logged}")
-    assert "what a client sent" not in caplog.text

@@ -94,6 +94,26 @@ async def test_changes_are_logged_at_once_and_what_lasts_once_a_minute(
     ]
 
 
+async def test_a_defect_is_not_ready_and_its_frames_are_logged_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Kubernetes asks ``/readyz`` every few seconds, too."""
+    checked = Checked()
+    checked.resolver.error = RuntimeError("what a client sent")
+    for _ in range(3):
+        for _ in range(2):
+            with pytest.raises(AuthError, match="SERVICE_UNAVAILABLE: the check failed"):
+                await checked.readiness.check()
+        checked.clock.advance(readiness.REPEAT_SECONDS)
+
+    lines = [record.getMessage() for record in caplog.records]
+    failed = "readiness could not be checked: RuntimeError"
+    not_ready = "not ready: SERVICE_UNAVAILABLE: the check failed: RuntimeError"
+    assert [line.partition("\n")[0] for line in lines] == [failed, not_ready] * 3
+    assert ["\n" in line for line in lines] == [True, *[False] * 5]
+    assert "what a client sent" not in caplog.text
+
+
 async def test_metrics_say_whether_it_is_ready_and_count_why_not() -> None:
     checked = Checked()
     failures = "mcp_adapter_authsvc_failures_total"
