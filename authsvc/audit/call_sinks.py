@@ -19,6 +19,7 @@ from authsvc.audit.call_event import (
     CallEvent,
 )
 from authsvc.audit.formats import AuditFormat
+from authsvc.audit.log_records import log_record
 from authsvc.audit.pending import Timed
 from authsvc.audit.private_file import PrivateFile
 from authsvc.audit.write_failures import WriteFailures
@@ -59,9 +60,7 @@ class LogSink:
         return True
 
     def _record(self, when: float, event: CallEvent) -> logging.LogRecord:
-        record = log.makeRecord(LOGGER_NAME, logging.INFO, "", 0, CALL_TEXT, (), None)
-        # Not as ``extra``, which rejects names that a record factory has given.
-        vars(record).update(call_fields(event, self._sample_ratio))
+        record = log_record(log, logging.INFO, CALL_TEXT, call_fields(event, self._sample_ratio))
         record.created = when
         return record
 

@@ -96,6 +96,8 @@ _MAX_IP_CHARACTERS = 40
 
 ACCESS_TOKEN, SIGNAL_TOKEN = "Access Token", "Security Event Token"
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
+
 _TARGET = {"role_id": 1, "role": "Target"}
 _PROTOCOL = {"auth_protocol_id": 6, "auth_protocol": "OAUTH 2.0"}
 
@@ -107,7 +109,7 @@ class OcsfFormatter(logging.Formatter):
         """The line, without its end."""
         severity = MEDIUM if record.levelno >= logging.WARNING else INFORMATIONAL
         found = security_event(vars(record), record.created, record.getMessage(), severity)
-        return json.dumps(found, separators=(",", ":"))
+        return _ENCODER.encode(found)
 
 
 def security_event(

@@ -16,6 +16,7 @@ LOOK_SECONDS = 0.0002
 crosses a page is seen in parts."""
 
 _CLOSED = -1
+_UNKNOWN = -1
 
 
 class PrivateFile:
@@ -43,12 +44,16 @@ class PrivateFile:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.path = path.absolute()
+        self._name = str(self.path)
         self._check_seconds = check_seconds
         self._clock = clock
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._waits = waits
         self._file = _open(self.path, waits=waits)
         self._is_in_line = False
+        # Its size after the last write. While it has this size, nobody else has written to it, and
+        # it ends with a line.
+        self._end = _UNKNOWN
         self._next_check = clock() + check_seconds
 
     def append(self, lines: bytes) -> None:
@@ -61,10 +66,10 @@ class PrivateFile:
         """
         if self._file == _CLOSED:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-        self._follow()
-        if self._is_in_line or _is_torn(self._file):
+        size = self._followed().st_size
+        if self._is_in_line or (size not in (0, self._end) and _is_torn(self._file)):
             lines = b"\n" + lines
-        left = lines
+        left, self._end = lines, _UNKNOWN
         try:
             while left:
                 left = left[os.write(self._file, left) :]
@@ -74,6 +79,7 @@ class PrivateFile:
                 self._is_in_line = not _is_regular(self._file)
             raise
         self._is_in_line = False
+        self._end = size + len(lines)
 
     def close(self) -> None:
         """Close the file. A later ``append`` fails."""
@@ -81,16 +87,20 @@ class PrivateFile:
             os.close(self._file)
             self._file = _CLOSED
 
-    def _follow(self) -> None:
+    def _followed(self) -> os.stat_result:
+        """The status of the file; of its successor, where it was rotated."""
+        status = os.fstat(self._file)
         now = self._clock()
         if now < self._next_check:
-            return
-        if not _is_same(self._file, self.path):
+            return status
+        if not _is_at(self._name, status):
             successor = _open(self.path, waits=self._waits)
             os.close(self._file)
             self._file = successor
             self._is_in_line = False
+            status = os.fstat(successor)
         self._next_check = now + self._check_seconds
+        return status
 
 
 def check_file(path: Path) -> None:
@@ -166,9 +176,10 @@ def _is_regular(descriptor: int) -> bool:
     return stat.S_ISREG(os.fstat(descriptor).st_mode)
 
 
-def _is_same(descriptor: int, path: Path) -> bool:
+def _is_at(name: str, status: os.stat_result) -> bool:
+    """Whether a path is that of the file with this status."""
     with suppress(FileNotFoundError):
-        return os.path.samestat(os.fstat(descriptor), os.lstat(path))
+        return os.path.samestat(status, os.lstat(name))
     return False
 
 

@@ -11,7 +11,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from enum import StrEnum
+from operator import attrgetter
 
+from authsvc.audit.log_records import log_record
 from authsvc.domain.errors import AuthError, GrpcStatus, Reason
 from authsvc.domain.provider_session import NO_PROVIDER_SESSION, shown_digest
 from authsvc.domain.resolution import shown
@@ -63,6 +65,9 @@ class SecurityEvent:
 
 _FIELDS = tuple(field.name for field in fields(SecurityEvent))
 
+# Not dataclasses.asdict, which copies each value.
+_values_of = attrgetter(*_FIELDS)
+
 _LEVELS = {
     SecurityEventType.SUBJECT_MISMATCH: logging.WARNING,
     SecurityEventType.CALLER_DENIED: logging.WARNING,
@@ -103,8 +108,9 @@ is one, and else in the log."""
 def record(event: SecurityEvent) -> None:
     """Log an event."""
     level = _LEVELS.get(event.event_type, logging.INFO)
-    # Not dataclasses.asdict, which copies each value.
-    log.log(level, _TEXTS[event.event_type], extra={name: getattr(event, name) for name in _FIELDS})
+    if log.isEnabledFor(level):
+        fields = zip(_FIELDS, _values_of(event), strict=True)
+        log.handle(log_record(log, level, _TEXTS[event.event_type], fields))
 
 
 def token_rejected(

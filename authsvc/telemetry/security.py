@@ -41,8 +41,8 @@ class SecurityEvents(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """See ``logging.Handler``."""
         fields = record.__dict__
-        event_type, reason, caller = (fields.get(x) for x in ("event_type", "reason", "caller"))
-        self.counts[str(event_type), str(reason), str(caller)] += 1
+        event = str(fields.get("event_type")), str(fields.get("reason")), str(fields.get("caller"))
+        self.counts[event] += 1
 
     @contextmanager
     def counting(self) -> Iterator[None]:
