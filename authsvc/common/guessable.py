@@ -74,7 +74,11 @@ _WORDS = """
     yes you your yourself zero
 """.split()  # noqa: SIM905 - a list of 344 strings is none to read
 
-_DIGESTED = ("", "123456", "12345678", "123456789", "your-256-bit-secret", *_WORDS)
+_DIGESTED = (
+    *("", "123456", "12345678", "123456789", "your-256-bit-secret"),
+    *_WORDS,
+    *sorted(_PUBLISHED),
+)
 """Texts whose digests are as guessable as the texts."""
 
 _DIGESTS = ("md5", "sha1", "sha256", "sha512")
@@ -114,7 +118,7 @@ def fault(secret: bytes) -> str:
     if _is_published(secret):
         return "it is a published example"
     if any(text[:_DIGEST_PREFIX] in _known_digests() for text in (secret, *decoded)):
-        return "it is the digest of a common word"
+        return "it is the digest of a common word or of an empty text"
     texts = [text for text in decoded if len(text) >= _MIN_DECODED and _is_printable(text)]
     if any(estimated_bits(text, enough=MIN_BITS) < MIN_BITS for text in (secret, *texts)):
         return "it is made of repetitions, sequences or common words"

@@ -27,6 +27,7 @@ from tests.support.envoy_files import (
     manager_of,
 )
 from tests.support.processes import ROOT, Process, spawn
+from tests.support.tokens import NOBODYS_DIGEST
 
 RUNBOOK = (ROOT / "docs/runbook.md").read_text(encoding="utf-8")
 SECTION = RUNBOOK.partition("\n## Behind a gateway\n")[2].partition("\n## ")[0]
@@ -251,7 +252,7 @@ def test_a_gateway_that_authsvc_does_not_know(tmp_path: Path) -> None:
     write_development_certificates(tmp_path, client_name="spiffe://dev/none")
     tls = '[tls]\ncertificate_file = "server.pem"\nkey_file = "server.key"\n'
     registered = f'[[callers]]\nname = "other"\nresources = ["{RESOURCE}"]\n'
-    registered += f'service_token_sha256 = ["{"0" * 64}"]\n'
+    registered += f'service_token_sha256 = ["{NOBODYS_DIGEST}"]\n'
     changed = AUTHSVC.replace(f'resources = ["{RESOURCE}"]', "") + tls + registered
     with serving(tmp_path, changed) as authsvc:
         gateway = Gateway(tmp_path, port_of(authsvc))

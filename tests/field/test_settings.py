@@ -12,6 +12,7 @@ from authsvc.common.settings import ConfigError, FileSettings, load
 from authsvc.console.config import ConsoleSettings
 from authsvc.server.config import Settings
 from mcp_adapter.server.config import Settings as AdapterSettings
+from tests.support.tokens import NOBODYS_DIGEST
 
 AUTHSVC = """
 resources = ["https://mcp.example/mcp"]
@@ -297,7 +298,7 @@ ADMIN = f"""
 [[callers]]
 name = "operator"
 admin = true
-service_token_sha256 = ["{"0" * 64}"]
+service_token_sha256 = ["{NOBODYS_DIGEST}"]
 """
 CALLERS = (
     'listen = "unix:/run/authsvc.sock"\n'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,6 +14,8 @@ from tests.support.clock import START
 ISSUER = "https://idp.example"
 RESOURCE = "https://mcp.example/mcp"
 OTHER_RESOURCE = "https://other.example/mcp"
+NOBODYS_DIGEST = hashlib.sha256(secrets.token_bytes()).hexdigest()
+"""Of no service token."""
 
 
 class IdentityProvider:

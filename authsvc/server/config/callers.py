@@ -10,7 +10,7 @@ from pydantic import Field
 
 from authsvc.common.setting_rules import Fault, rule
 from authsvc.common.settings import Resource, Table
-from authsvc.server.config.values import NonEmpty, Sha256
+from authsvc.server.config.values import NonEmpty, TokenDigest
 
 
 class TlsSettings(Table):
@@ -45,8 +45,9 @@ class CallerSettings(Table):
         "`sha256:` and 64 hexadecimal digits; two during a rotation. A changed file takes effect; "
         "removing one withdraws its token.",
     )
-    service_token_sha256: tuple[Sha256, ...] = Field(
-        default=(), description="Its service tokens by their SHA-256, in hexadecimal."
+    service_token_sha256: tuple[TokenDigest, ...] = Field(
+        default=(),
+        description="Its service tokens by their SHA-256: 64 hexadecimal digits in lower case.",
     )
 
     @rule

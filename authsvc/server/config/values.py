@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, SecretStr
 
+from authsvc.common import guessable
 from authsvc.common.formats import check_endpoint, check_line, check_node
 from authsvc.net.addresses import is_listening_address
 from authsvc.net.proxies import read_proxy
@@ -59,6 +60,21 @@ def _listening_address(address: str) -> str:
     return address
 
 
+_DIGEST = re.compile("[0-9a-f]{64}")
+
+
+def _token_digest(text: str) -> str:
+    if not _DIGEST.fullmatch(text):
+        raise ValueError(
+            "is the SHA-256 of a service token: 64 hexadecimal digits in lower case, and no sha256:"
+        )
+    if fault := guessable.fault(text.encode()):
+        raise ValueError(
+            f"is no service token's digest: {fault}; make the token with: openssl rand -hex 32"
+        )
+    return text
+
+
 ListeningAddress = Annotated[str, AfterValidator(_listening_address)]
 HostAndPort = Annotated[str, AfterValidator(check_node)]
 HeaderName = Annotated[str, AfterValidator(_header)]
@@ -69,4 +85,5 @@ NonEmpty = Annotated[str, Field(min_length=1), AfterValidator(check_line)]
 RoleArn = Annotated[
     str, Field(pattern=r"^arn:aws[a-z-]*:iam::\d{12}:role/[A-Za-z0-9_+=,.@/-]{1,576}$")
 ]
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+TokenDigest = Annotated[str, AfterValidator(_token_digest)]
+"""The SHA-256 of a service token. Whether another token can be guessed does not show in it."""

@@ -29,7 +29,7 @@ from tests.support.envoy_files import EXAMPLE, FOLDER, installed
 from tests.support.http import Answer, serving_http
 from tests.support.python_site import begin_processes_without
 from tests.support.snippets import blocks_of
-from tests.support.tokens import ISSUER
+from tests.support.tokens import ISSUER, NOBODYS_DIGEST
 
 pytestmark = pytest.mark.anyio
 
@@ -750,7 +750,11 @@ async def test_the_gateway_is_identified_by_its_service_token(tmp_path: Path) ->
     digest = sha256(token.encode()).hexdigest()
     caller: Table = {"name": "gateway", "resources": [RESOURCE]}
     mine = {**caller, "service_token_sha256": [digest]}
-    others: Table = {"name": "other", "resources": [RESOURCE], "service_token_sha256": ["0" * 64]}
+    others: Table = {
+        "name": "other",
+        "resources": [RESOURCE],
+        "service_token_sha256": [NOBODYS_DIGEST],
+    }
     made = configuration(("clean",))
     (listener,) = made["static_resources"]["listeners"]
     manager = listener["filter_chains"][0]["filters"][0]["typed_config"]

@@ -30,7 +30,7 @@ from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.checks import LEGACY, MODERN, Gateway, gateway_of, status_of, with_gateways
 from tests.support.clock import Clock
 from tests.support.service import serving, settings_for
-from tests.support.tokens import ISSUER, RESOURCE, IdentityProvider
+from tests.support.tokens import ISSUER, NOBODYS_DIGEST, RESOURCE, IdentityProvider
 
 pytestmark = pytest.mark.anyio
 
@@ -430,7 +430,7 @@ async def test_what_is_no_request_is_an_error_of_the_gateway(guardrail: Guardrai
 
 
 async def test_gateways_are_registered(tmp_path: Path, clock: Clock, idp: IdentityProvider) -> None:
-    callers = [{"name": "a", "resources": [RESOURCE], "service_token_sha256": ["0" * 64]}]
+    callers = [{"name": "a", "resources": [RESOURCE], "service_token_sha256": [NOBODYS_DIGEST]}]
     changes: dict[str, Any] = {"resources": [], "callers": callers}
     async with serving_both(tmp_path, clock, idp, ROUTE, **changes) as both:
         with pytest.raises(grpc.RpcError) as caught:

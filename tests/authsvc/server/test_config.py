@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
@@ -300,6 +302,36 @@ def test_other_machines_need_tls(tmp_path: Path) -> None:
 def test_an_error_names_the_missing_setting(tmp_path: Path, old: str, new: str, named: str) -> None:
     assert old in SECURE
     assert named in complaint(tmp_path, SECURE.replace(old, new))
+
+
+def digest(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+NO_DIGEST = "is the SHA-256 of a service token: 64 hexadecimal digits in lower case"
+
+
+@pytest.mark.parametrize(
+    ("stated", "fault"),
+    [
+        (digest(""), "it is the digest of a common word or of an empty text"),
+        (digest("changeme"), "it is the digest of a common word or of an empty text"),
+        ("0" * 64, "is no service token's digest: "),
+        (digest("x1")[:-1], NO_DIGEST),
+        (f"{digest('x1')}0", NO_DIGEST),
+        (digest("x1").upper(), NO_DIGEST),
+        (f"sha256:{digest('x1')}", NO_DIGEST),
+        (f"{digest('x1')}\n", NO_DIGEST),
+        ("the-token-itself-of-thirty-two-characters", NO_DIGEST),
+    ],
+)
+def test_a_digest_of_no_service_token(tmp_path: Path, stated: str, fault: str) -> None:
+    caller = '[[callers]]\nname = "a"\nadmin = true\nservice_token_sha256 = '
+    listens = 'listen = "unix:/run/authsvc.sock"\n'
+    found = complaint(tmp_path, f"{listens}{MINIMAL}{caller}{json.dumps([stated])}\n")
+    assert "callers[a].service_token_sha256: " in found
+    assert fault in found
+    assert stated[:20] not in found
 
 
 def test_callers_authenticate_over_tls_only(tmp_path: Path) -> None:
