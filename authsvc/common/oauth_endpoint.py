@@ -43,6 +43,7 @@ class EndpointError(Exception):
         setting: the setting that would mend it; empty where none is known.
         failure: what kept the request from its answer. OUR_CERTIFICATE with a status: the answer
             has no ``error``, and the server may reject the certificate that authsvc presents.
+        details: what ``Details`` has read in the answer; the message has it, too.
     """
 
     def __init__(
@@ -54,8 +55,10 @@ class EndpointError(Exception):
         retry_after_seconds: float | None = None,
         setting: str = "",
         failure: Failure = Failure.ANSWER,
+        details: str = "",
     ) -> None:
-        super().__init__(detail)
+        super().__init__(f"{detail}; {details}" if details else detail)
+        self.details = details
         self.failure = failure
         self.status = status
         self.code = code
@@ -148,8 +151,6 @@ class OAuthEndpoint:
         elif not code:
             detail = str(error)
             setting = f"{self._table}.endpoint" if error.status in _ELSEWHERE else ""
-        if details is not None and (more := details(error.body, sent)):
-            detail += f"; {more}"
         return EndpointError(
             detail,
             status=error.status,
@@ -157,6 +158,7 @@ class OAuthEndpoint:
             retry_after_seconds=retry_after(error.retry_after, now),
             setting=setting,
             failure=failure,
+            details="" if details is None else details(error.body, sent),
         )
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
-from authsvc.common.oauth_endpoint import EndpointError
+from authsvc.common.oauth_endpoint import Details, EndpointError
 from authsvc.common.oauth_errors import CLIENT_REJECTED, described
 from authsvc.credentials.exchange.answers import ACCESS_TOKEN, ID_JAG
+from authsvc.credentials.exchange.entra import error_details
 from authsvc.credentials.exchange.jwt_bearer import assertion_form
 from authsvc.credentials.exchange.rfc8693 import subject_form
 from authsvc.diagnosis import Report
@@ -74,7 +75,7 @@ async def ask_as_client(
         return
     endpoint = endpoint_of(table, place.table)
     try:
-        await endpoint.post(form, time.time())
+        await endpoint.post(form, time.time(), _details_of(table))
     except EndpointError as error:
         _judge(report, error, place, table, endpoint.shown)
         return
@@ -85,10 +86,17 @@ async def ask_as_client(
     )
 
 
+def _details_of(table: EndpointSettings) -> Details | None:
+    """What more is read in an error, as the broker of the table reads it."""
+    is_entra = isinstance(table, ExchangeSettings) and table.profile == "entra-obo"
+    return error_details if is_entra else None
+
+
 def _judge(
     report: Report, error: EndpointError, place: Place, table: EndpointSettings, where: str
 ) -> None:
     answer = "" if error.status is None else described(error.status, error.code)
+    answer += f"; {error.details}" if error.details else ""
     if error.code in _ABOUT_THE_TOKEN:
         report.ok(f"{where} takes authsvc for its client: it rejected a text that is no token")
     elif error.code in _ABOUT_A_SETTING:

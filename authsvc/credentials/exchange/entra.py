@@ -7,6 +7,7 @@ token claims reference" (Microsoft Learn).
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,10 +18,13 @@ from authsvc.credentials.exchange.profile import Exchanged, Leg
 from authsvc.domain.resolution import Principal, Secret
 
 MAX_CODES = 3
-"""Numbers of errors that are shown."""
+"""Numbers of ``error_codes`` that are shown."""
 
 MAX_CODE = 99_999_999
 """The largest of them. Entra's have up to seven digits."""
+
+_DESCRIBED = re.compile(r"AADSTS([0-9]{1,8}):")
+"""How ``error_description`` begins. Some errors have their number there alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +75,8 @@ def check_user(principal: Principal) -> None:
 def error_details(body: bytes, sent: Sequence[str]) -> str:
     """What Entra says beside ``error``: its numbers, ``suberror``, whether the user can mend it.
 
-    ``error_description`` and ``claims`` are not read: they may repeat the request.
+    Of ``error_description``, the number that it begins with is read, and ``claims`` are not: both
+    may repeat the request, and name users and applications.
 
     Args:
         body: of the error; what was read of it.
@@ -86,7 +91,8 @@ def error_details(body: bytes, sent: Sequence[str]) -> str:
         return ""
     if not isinstance(answer, dict):
         return ""
-    parts = [*_numbers(answer.get("error_codes"), sent)]
+    codes = [*_listed(answer.get("error_codes")), *_described(answer.get("error_description"))]
+    parts = [*_numbers(codes, sent)]
     if suberror := error_code(json.dumps({"error": answer.get("suberror")}).encode(), sent):
         parts.append(f"suberror {suberror}")
     if answer.get("error") == "interaction_required" or isinstance(answer.get("claims"), str):
@@ -94,10 +100,19 @@ def error_details(body: bytes, sent: Sequence[str]) -> str:
     return ", ".join(parts)
 
 
-def _numbers(codes: object, sent: Sequence[str]) -> list[str]:
-    if not isinstance(codes, list):
-        return []
-    numbers = [code for code in codes[:MAX_CODES] if type(code) is int and 0 < code <= MAX_CODE]
+def _listed(codes: object) -> list[object]:
+    return codes[:MAX_CODES] if isinstance(codes, list) else []
+
+
+def _described(description: object) -> list[int]:
+    found = _DESCRIBED.match(description) if isinstance(description, str) else None
+    return [int(found[1])] if found else []
+
+
+def _numbers(codes: Sequence[object], sent: Sequence[str]) -> list[str]:
+    numbers = [code for code in codes if type(code) is int and 0 < code <= MAX_CODE]
     return [
-        f"AADSTS{number}" for number in numbers if not any(str(number) in value for value in sent)
+        f"AADSTS{number}"
+        for number in dict.fromkeys(numbers)
+        if not any(str(number) in value for value in sent)
     ]

@@ -459,6 +459,26 @@ async def test_what_entra_says_is_logged_as_numbers(
         ({"error_codes": [True, "50079", None, 50079]}, ""),
         ({"error_codes": [-1, 10**9, 65001]}, "; AADSTS65001"),
         ({"error_codes": {"50079": 1}}, ""),
+        ({"error_description": "AADSTS65001: The user … 'app-of-alice'."}, "; AADSTS65001"),
+        ({"error_codes": [65001], "error_description": "AADSTS65001: x"}, "; AADSTS65001"),
+        ({"error_codes": [50013], "error_description": "AADSTS50027: x"}, "; AADSTS50013, AADSTS5"),
+        *(
+            ({"error_description": hostile}, "")
+            for hostile in (
+                *("aadsts65001: x", " AADSTS65001: x", "x AADSTS65001: x", "AADSTS65001 x"),
+                *("AADSTS: x", "AADSTS-1: x", "AADSTS0: x", "AADSTS650010000: x", "AADSTS65.0: x"),
+                *("AADSTS\u0666\u0665: x", "AADSTS65001\n: x", "AADSTS6e5: x", ["AADSTS65001: x"]),
+                *(
+                    {"AADSTS65001": 1},
+                    65001,
+                    None,
+                    True,
+                    "",
+                    "A" * 100_000,
+                    f"AADSTS{'9' * 9_000}:",
+                ),
+            )
+        ),
         ({"error_codes": None, "suberror": None, "claims": None}, ""),
         ({"suberror": "two words"}, ""),
         ({"suberror": TOKEN.reveal()}, ""),
@@ -480,13 +500,18 @@ async def test_what_else_entra_may_say(
     _, _, more = error.detail.partition("answered 400")
     assert more.removeprefix(" (invalid_grant)").startswith(shown)
     assert shown or ";" not in more
+    assert more.count("AADSTS65001") <= 1
+    assert "alice" not in more
 
 
 async def test_a_number_that_was_sent_is_not_shown(tmp_path: Path, idp: IdentityProvider) -> None:
     async with exchanging(ENTRA, tmp_path, idp) as exchange:
         exchange.fails(0, 400, {"error": "invalid_grant", "error_codes": [4321234]})
         error = await exchange.refusal(token=Secret("a.4321234.b"))
-    assert "4321234" not in f"{error}"
+        exchange.fails(0, 400, {"error": "x", "error_description": "AADSTS4321234: x"})
+        who = replace(ALICE, subject="other")
+        described = await exchange.refusal(who=who, token=Secret("a.4321234.b"))
+    assert "4321234" not in f"{error} {described}"
 
 
 # Google Cloud

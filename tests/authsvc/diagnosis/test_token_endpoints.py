@@ -101,6 +101,22 @@ async def test_what_an_answer_says(
     assert sent == "authsvc-doctor"
 
 
+@pytest.mark.parametrize(
+    ("status", "code"), [(401, "invalid_client"), (400, "unauthorized_client")]
+)
+async def test_the_number_of_entras_error(tmp_path: Path, status: int, code: str) -> None:
+    said = {"error": code, "error_description": "AADSTS700016: Application 'of-alice' was …"}
+    for profile in PROFILES:
+        report = Report("credentials")
+        with serving_http() as site:
+            site.answers["/token"] = Answer(json.dumps(said).encode(), status)
+            settings = table(tmp_path, site.url, profile)
+            await ask_as_client(report, settings, PLACE, form_of(settings))
+        (finding,) = report.findings
+        assert finding.text.count("AADSTS700016") == (profile == "entra-obo")
+        assert "alice" not in finding.text
+
+
 async def test_a_server_that_issues_tokens_to_anybody(tmp_path: Path) -> None:
     report = Report("credentials")
     with serving_http() as site:
