@@ -23,7 +23,7 @@ anew."""
 
 @dataclass(frozen=True, slots=True)
 class _Action:
-    """What is told apart: another connection, filter or session is another action."""
+    """What is told apart: another connection, filter, session or position is another action."""
 
     method: str
     caller: str
@@ -49,10 +49,11 @@ class _Repeats:
 class AdminActions:
     """Audits what operators do: ``ADMIN_ACTION``.
 
-    Every command has an event. A request that goes on with one (the next page of a list, a watch
-    that is resumed) has none within ``WINDOW_SECONDS`` of an event of the same caller, connection,
-    method and filter; so a page token or resume token of somebody else, or one that was kept, is
-    audited like a new command. Equal requests beyond ``MOST_EVENTS`` are counted.
+    Every command has an event. The next page of a list has none within ``WINDOW_SECONDS`` of an
+    event of the same caller, connection, method and filter; so a page token of somebody else, or
+    one that was kept, is audited like a new command. A watch that is resumed is a command: its
+    resume token may be made up, to read what had happened before the watch was opened. Equal
+    requests beyond ``MOST_EVENTS`` are counted.
 
     Args:
         clock: a monotonic clock, in seconds.
@@ -69,11 +70,11 @@ class AdminActions:
         """Audit that an operator was admitted to an RPC of ``SessionAdminService``.
 
         Args:
-            method: of the RPC.
+            method: of the RPC; ``WatchSessions; resumed`` of a watch that begins in the past.
             caller: the operator's name.
             peer: the address and port that it called from.
-            request: what it asks for, encoded; without a page token or resume token.
-            continues: whether it has such a token.
+            request: what it asks for, encoded; without a page token.
+            continues: whether it has a page token.
         """
         self.report()
         action = _Action(method, caller, peer, hashlib.sha256(request).digest())

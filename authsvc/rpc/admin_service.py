@@ -106,10 +106,8 @@ class SessionAdminServicer(pb_grpc.SessionAdminServiceServicer):
     ) -> None:
         """See ``auth.proto``."""
         with self._admission.stream(context, Caller.authorize_admin) as stream:
-            continues = bool(request.resume_token)
-            self._audit(
-                "WatchSessions", context, stream.caller, request.filter, continues=continues
-            )
+            method = "WatchSessions; resumed" if request.resume_token else "WatchSessions"
+            self._audit(method, context, stream.caller, request)
             which = admin_wire.filter_of(request.filter)
             async with self._admin.watches.watching(
                 which, resume_token=request.resume_token
@@ -131,7 +129,13 @@ class SessionAdminServicer(pb_grpc.SessionAdminServiceServicer):
             yield caller
 
     def _audit(
-        self, method: str, context: Context, caller: Caller, wanted: Message, *, continues: bool
+        self,
+        method: str,
+        context: Context,
+        caller: Caller,
+        wanted: Message,
+        *,
+        continues: bool = False,
     ) -> None:
         """See ``AdminActions.acted``."""
         self._admin.actions.acted(
