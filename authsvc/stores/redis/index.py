@@ -7,6 +7,7 @@ members as there are records, and once in ``CHECK_SECONDS`` all records are ente
 
 from __future__ import annotations
 
+from authsvc.common.unexpected import FailureLog
 from authsvc.domain.errors import AuthError
 from authsvc.domain.service_status import SessionCounts
 from authsvc.stores.redis import scripts
@@ -34,6 +35,11 @@ class Index:
     def __init__(self, link: Link, partitions: Partitions) -> None:
         self._link = link
         self._partitions = partitions
+        self._failures = FailureLog(
+            "the store: the sets by which sessions are found and counted may be incomplete until a "
+            "later sweep repairs them",
+            expected=(AuthError,),
+        )
 
     async def count(self, now: float) -> SessionCounts:
         """See ``SessionStore.count``."""
@@ -53,15 +59,15 @@ class Index:
     async def repair(self) -> None:
         """Enter all records again, where that is due.
 
-        A failure is ignored: a server without free memory has to remove records first, and a later
-        sweep tries again.
+        A failure is logged, and not raised: a server without free memory has to remove records
+        first, and a later sweep tries again.
         """
         for partition in self._partitions:
             try:
                 if not await self._link.run(scripts.IS_INDEXED, partition.base):
                     await self._enter_all(partition)
-            except AuthError:
-                return
+            except AuthError as error:
+                self._failures.report(error)
 
     async def _enter_all(self, partition: Partition) -> None:
         for name in _SETS:

@@ -259,6 +259,27 @@ async def test_the_sets_are_checked_once_a_day_and_where_they_differ(server: Red
         assert await _is_indexed(store)
 
 
+async def test_a_repair_that_fails_is_logged_and_tried_again(
+    server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with opened(server) as store:
+        await store.put(record(), EventType.CREATED)
+        broken, *others = store._partitions
+        await store._link.ask("SET", f"{broken.base}:ids", "no set")
+        caplog.clear()
+        for _ in range(3):
+            await store.sweep(100.0)
+        (line,) = caplog.records
+        assert line.levelname == "WARNING"
+        assert "repairs them: STORE_UNAVAILABLE: the store: WRONGTYPE" in line.getMessage()
+        # One partition does not keep the others from being repaired.
+        for partition in others:
+            assert await store._link.run(scripts.IS_INDEXED, partition.base)
+        await store._link.ask("DEL", f"{broken.base}:ids")
+        await store.sweep(100.0)
+        assert await _is_indexed(store)
+
+
 async def _drop_sets(store: RedisStore) -> None:
     for partition in store._partitions:
         for name in ("ids", "revoked", "live_unauthenticated", "indexed"):
