@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -25,7 +26,8 @@ class CertificateFiles:
     What uses the certificates reads the files by itself. A file of several, a chain or a bundle of
     authorities, ends with the first of them.
 
-    Not thread-safe.
+    ``validities`` is thread-safe: metrics are read in threads. The other methods are for the event
+    loop.
 
     Args:
         files: by setting; None for one that is not set.
@@ -121,9 +123,12 @@ class _File:
         self.path = path
         self._watched = WatchedFile(path)
         self._validity = validity_of(path)
+        # Without it, a thread that has read the file before a change could mark the change as read.
+        self._lock = threading.Lock()
 
     def validity(self) -> Validity:
-        if self._watched.changed(time.monotonic()):
-            self._validity = validity_of(self.path)
-            self._watched.mark_read()
-        return self._validity
+        with self._lock:
+            if self._watched.changed(time.monotonic()):
+                self._validity = validity_of(self.path)
+                self._watched.mark_read()
+            return self._validity
