@@ -137,6 +137,10 @@ without effect stops the start and is named; `authsvc check-config` and `mcp-ada
 say the same without starting. A relative path is relative to the working directory of the program,
 not to the folder of its configuration: write absolute paths. A table in an entry of a
 list, such as `[issuers.claims]`, is of the entry above it.
+
+A `listen` with a name listens at all addresses that the machine has of it, with one port;
+`localhost` is 127.0.0.1 and ::1, as clients take it, and `[::]` is every address, those of IPv4
+included. If one of them is taken, the start fails: clients would reach another program there.
 """
 
 _RPCS = f"""\

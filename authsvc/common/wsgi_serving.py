@@ -19,8 +19,8 @@ from socketserver import ThreadingMixIn
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 from wsgiref.types import WSGIApplication
 
-from authsvc.common.settings import ConfigError
-from authsvc.net.addresses import split, with_port
+from authsvc.common.listening import bound, port_of
+from authsvc.net.addresses import with_port
 
 log = logging.getLogger(__name__)
 
@@ -66,24 +66,23 @@ async def served(
         The address that it listens on.
 
     Raises:
-        ConfigError: it cannot be listened on.
+        ConfigError: as ``bound``.
     """
-    try:
-        server = await asyncio.to_thread(
-            _BoundedServer, *split(listen), what=name, context=context, shares_port=shares_port
-        )
-    except OSError as error:
-        reason = f"{listen} cannot be listened on; is it taken? ({error.strerror})"
-        raise ConfigError(f"{setting}: {reason}") from None
-    server.set_app(application)
-    thread = threading.Thread(target=server.serve_forever, name=name, daemon=True)
-    thread.start()
-    try:
-        yield with_port(listen, server.server_port)
-    finally:
-        await asyncio.to_thread(server.shutdown)
-        server.server_close()
-        await asyncio.to_thread(thread.join)
+    with bound(
+        listen, setting=setting, shares_port=shares_port, backlog=MAX_PENDING_CONNECTIONS
+    ) as sockets:
+        servers = [_BoundedServer(it, application, what=name, context=context) for it in sockets]
+        threads = [
+            threading.Thread(target=it.serve_forever, name=name, daemon=True) for it in servers
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            yield with_port(listen, port_of(sockets))
+        finally:
+            await asyncio.gather(*(asyncio.to_thread(it.shutdown) for it in servers))
+            for thread in threads:
+                await asyncio.to_thread(thread.join)
 
 
 class _Handler(WSGIRequestHandler):
@@ -95,38 +94,35 @@ class _BoundedServer(ThreadingMixIn, WSGIServer):
     """A thread for each connection, bounded in number and in time.
 
     Args:
-        host: to listen on; empty for every address.
-        port: likewise; 0 is any free one.
-        what: is served, for the log.
+        listener: listens already.
+        application: what is served.
+        what: its name, for the log.
         context: for HTTPS; None for HTTP.
-        shares_port: whether other processes listen on the same port.
-
-    Raises:
-        OSError: it cannot listen there.
     """
 
     daemon_threads = True
-    request_queue_size = MAX_PENDING_CONNECTIONS
     block_on_close = False
 
     def __init__(
         self,
-        host: str,
-        port: int,
+        listener: socket.socket,
+        application: WSGIApplication,
         *,
         what: str,
         context: Callable[[], ssl.SSLContext] | None,
-        shares_port: bool,
     ) -> None:
         self._what = what
         self._context = context
-        self.address_family = socket.getaddrinfo(host or None, port, flags=socket.AI_PASSIVE)[0][0]
-        self.allow_reuse_port = shares_port
         # When each connection was accepted, oldest first.
         self._open: dict[_Request, float] = {}
         self._lock = threading.Lock()
         self._warned_at = float("-inf")
-        super().__init__((host, port), _Handler)
+        self.server_name, self.server_port = listener.getsockname()[:2]
+        super().__init__((self.server_name, self.server_port), _Handler, bind_and_activate=False)
+        self.socket.close()  # which socketserver has made, and not bound
+        self.socket = listener
+        self.setup_environ()
+        self.set_app(application)
 
     def get_request(self) -> tuple[socket.socket, object]:
         """Accept a connection. The thread that serves it does the handshake of TLS."""

@@ -16,13 +16,14 @@ import uvicorn
 from authsvc.client import AdminClient
 from authsvc.common.file_faults import file_fault
 from authsvc.common.hangup import read_files_again, reloading
+from authsvc.common.listening import port_of
 from authsvc.common.periodic import repeat
 from authsvc.common.settings import ConfigError
 from authsvc.console.app import build_app
 from authsvc.console.config import AuthsvcSettings, ConsoleSettings, TlsSettings
 from authsvc.console.operators import OperatorsFile
 from authsvc.http_server.embedded import EmbeddedServer
-from authsvc.http_server.listening import listening_socket
+from authsvc.http_server.listening import listening_sockets
 from authsvc.http_server.settings import HttpLimits
 from authsvc.net.certificate_files import CHECK_SECONDS, CertificateFiles
 from authsvc.net.served_context import ServedContext
@@ -79,8 +80,8 @@ async def running(
         ConfigError: as ``serve``.
     """
     operators = _operators(settings)
-    with listening_socket(settings.listen) as listener:
-        port = listener.getsockname()[1]
+    with listening_sockets(settings.listen) as listeners:
+        port = port_of(listeners)
         origins = settings.origins(port)
         async with _client(settings.authsvc) as client:
             app = build_app(
@@ -88,7 +89,7 @@ async def running(
             )
             limits = HttpLimits(settings.connections, settings.keep_alive_seconds, MAX_HEADER_BYTES)
             server = EmbeddedServer(_uvicorn(app), limits, tls=_served_context(settings.tls))
-            serving = asyncio.create_task(server.serve([listener]), name="serve the console")
+            serving = asyncio.create_task(server.serve(listeners), name="serve the console")
             try:
                 await server.is_ready(serving)
                 url = settings.url or f"{'https' if settings.tls else 'http'}://127.0.0.1:{port}"

@@ -10,11 +10,10 @@ import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from authsvc.common.settings import ConfigError
+from authsvc.common.listening import bound
 from authsvc.http_server.connection import Connection
 from authsvc.http_server.connections import Connections
 from authsvc.http_server.responses import plain_response
-from authsvc.net.addresses import split
 
 log = logging.getLogger(__name__)
 
@@ -32,37 +31,16 @@ TLS_SHUTDOWN_SECONDS = 2.0
 
 
 @contextmanager
-def listening_socket(
+def listening_sockets(
     address: str, *, setting: str = "listen", shares_port: bool = False
-) -> Iterator[socket.socket]:
-    """A socket that listens on ``host:port``.
-
-    Args:
-        address: the address.
-        setting: the setting that has it, for the error.
-        shares_port: whether other processes listen on the same port.
-
-    Raises:
-        ConfigError: the address is in use, or is not one of this machine.
-    """
-    host, port = split(address)
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        listener = socket.create_server(
-            (host, port), family=family, backlog=BACKLOG, reuse_port=shares_port
-        )
-    except OSError as error:
-        # Python appends the address to the system's message; this message has it already.
-        cause = (error.strerror or str(error)).partition(" (")[0]
-        raise ConfigError(
-            f"{setting}: {address} cannot be listened on: {cause}. Choose another address, or stop "
-            f"the process that uses port {port}."
-        ) from None
-    with listener:
-        # Accepted sockets inherit it. asyncio sets it only on sockets that name their protocol, and
-        # without it every response waits 40 ms for an acknowledgement.
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        yield listener
+) -> Iterator[list[socket.socket]]:
+    """Sockets that listen on all addresses of ``host:port``; arguments and errors as ``bound``."""
+    with bound(address, setting=setting, shares_port=shares_port, backlog=BACKLOG) as sockets:
+        for listener in sockets:
+            # Accepted sockets inherit it. asyncio sets it only on sockets that name their protocol,
+            # and without it every response waits 40 ms for an acknowledgement.
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        yield sockets
 
 
 class PendingConnection:

@@ -8,8 +8,9 @@ import grpc
 from grpc import aio
 
 from authsvc.common.file_faults import file_fault
+from authsvc.common.listening import address_of, bound
 from authsvc.common.settings import ConfigError
-from authsvc.net.addresses import with_port
+from authsvc.net.addresses import split, with_port
 from authsvc.net.descriptors import room_for
 from authsvc.net.tls import ServerCertificates
 from authsvc.server.config import Settings, TlsSettings
@@ -61,8 +62,13 @@ def max_waiting_calls(settings: Settings) -> int:
     return max(1, calls * MAX_MESSAGE_BYTES // _longest_request(settings))
 
 
-def listen(server: aio.Server, settings: Settings) -> str:
+def listen(server: aio.Server, settings: Settings, *, shares_port: bool) -> str:
     """Have a server listen, on TLS where ``[tls]`` is set.
+
+    Args:
+        server: a server.
+        settings: of authsvc.
+        shares_port: whether other workers listen on the same port.
 
     Returns:
         The address, its real port included.
@@ -70,16 +76,42 @@ def listen(server: aio.Server, settings: Settings) -> str:
     Raises:
         ConfigError: the address is taken, or a file of ``[tls]`` cannot be used.
     """
-    address = settings.listen
     credentials = server_credentials(settings.tls)
+    return listen_at(server, settings.listen, credentials, shares_port=shares_port)
+
+
+def listen_at(
+    server: aio.Server,
+    address: str,
+    credentials: grpc.ServerCredentials | None,
+    *,
+    shares_port: bool = False,
+) -> str:
+    """As ``listen``.
+
+    gRPC itself would listen on those addresses of a name that are free, and where ``[::]`` is not,
+    on IPv4 alone.
+    """
+    if address.startswith("unix:"):
+        _add(server, address, credentials)
+        return address
+    with bound(address, shares_port=shares_port) as sockets:
+        found = list(map(address_of, sockets))
+    if len(found) == 1:
+        # Where any port will do, gRPC finds one: the one found here may be taken by now.
+        found = [with_port(found[0], split(address)[1])]
+    ports = [_add(server, it, credentials) for it in found]
+    return with_port(address, ports[0])
+
+
+def _add(server: aio.Server, address: str, credentials: grpc.ServerCredentials | None) -> int:
+    """Have a server listen on one address; the port."""
     try:
         if credentials is None:
-            port = server.add_insecure_port(address)
-        else:
-            port = server.add_secure_port(address, credentials)
+            return server.add_insecure_port(address)
+        return server.add_secure_port(address, credentials)
     except RuntimeError:
         raise ConfigError(f"listen: {address} cannot be listened on; is it taken?") from None
-    return address if address.startswith("unix:") else with_port(address, port)
 
 
 def server_credentials(settings: TlsSettings | None) -> grpc.ServerCredentials | None:

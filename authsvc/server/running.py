@@ -112,7 +112,7 @@ async def _service_running(
     async with assembled(settings, clock, monotonic) as service:
         server = new_server(settings, shares_port=shares_port)
         health = add_services(server, service, callers_of(settings), settings)
-        address = listen(server, settings)
+        address = listen(server, settings, shares_port=shares_port)
         await server.start()
         housekeeping = Housekeeping(service, health, settings)
         # Before signals are received: many senders of logout tokens send them once, and without

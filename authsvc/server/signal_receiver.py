@@ -10,8 +10,9 @@ from contextlib import asynccontextmanager
 
 import uvicorn
 
+from authsvc.common.listening import port_of
 from authsvc.http_server.embedded import EmbeddedServer
-from authsvc.http_server.listening import listening_socket
+from authsvc.http_server.listening import listening_sockets
 from authsvc.http_server.settings import ConnectionSettings, HttpLimits
 from authsvc.net.addresses import with_port
 from authsvc.server.assembly import Service
@@ -89,17 +90,17 @@ async def served_signals(
         client_address_header=table.client_address_header,
     )
     tls = served_context_of(table.listen, settings.tls)
-    with listening_socket(
+    with listening_sockets(
         table.listen, setting="signals.listen", shares_port=settings.workers > 1
-    ) as listener:
-        address = with_port(table.listen, listener.getsockname()[1])
+    ) as listeners:
+        address = with_port(table.listen, port_of(listeners))
         limits = HttpLimits(
             CONNECTIONS, max_header_bytes=MAX_HEADER_BYTES, max_pipelined=MAX_PIPELINED
         )
         server = EmbeddedServer(_uvicorn(endpoint, settings), limits, tls=tls)
         stops = asyncio.create_task(_stop_with(stopping, server), name="stop receiving signals")
         try:
-            async with serving_in_thread(server, listener):
+            async with serving_in_thread(server, listeners):
                 log.info("receiving signals at %s", address, extra={"address": address})
                 yield address
         finally:

@@ -66,13 +66,15 @@ class AcrossLoops:
 
 
 @asynccontextmanager
-async def serving_in_thread(server: EmbeddedServer, listener: socket.socket) -> AsyncIterator[None]:
+async def serving_in_thread(
+    server: EmbeddedServer, listeners: list[socket.socket]
+) -> AsyncIterator[None]:
     """A server in a thread of its own, until the end of the block. It ends gracefully, for which
     the caller's event loop runs on.
 
     Args:
         server: the server; it ends by itself where its ``should_exit`` is set.
-        listener: the socket that it listens on.
+        listeners: the sockets that it listens with.
 
     Raises:
         BaseException: what the server ended with.
@@ -81,7 +83,7 @@ async def serving_in_thread(server: EmbeddedServer, listener: socket.socket) -> 
     ended: Future[None] = Future()
 
     async def serve() -> None:
-        serving = asyncio.create_task(server.serve([listener]), name="receive signals")
+        serving = asyncio.create_task(server.serve(listeners), name="receive signals")
         await server.is_ready(serving)
         ready.set_result(None)
         await serving

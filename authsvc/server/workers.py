@@ -12,14 +12,14 @@ import asyncio
 import logging
 import os
 import signal
-import socket
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import closing, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from authsvc.common.hangup import reloading
+from authsvc.common.listening import bound, port_of
 from authsvc.common.settings import ConfigError
 from authsvc.net.addresses import split, with_port
 from authsvc.server.config import Settings
@@ -66,31 +66,21 @@ async def supervise(settings: Settings, command: Sequence[str]) -> None:
     Raises:
         ConfigError: the address is taken, or cannot be shared.
     """
-    with closing(_reserve(settings.listen)) as reserved:
-        address = with_port(settings.listen, reserved.getsockname()[1])
+    with _reserved(settings.listen) as address:
         environment = {**os.environ, "AUTHSVC_LISTEN": address}
         supervisor = _Supervisor(settings, command, environment)
         await supervisor.run(settings.workers, address)
 
 
-def _reserve(listen: str) -> socket.socket:
-    """A socket that is bound and does not listen: it reserves the port and gets no connection."""
-    try:
-        family, kind, _, _, address = socket.getaddrinfo(
-            *split(listen), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        # Without SO_REUSEPORT, so that it fails where another program listens with it.
-        with socket.socket(family, kind) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-            address = probe.getsockname()
-        reserved = socket.socket(family, kind)
-        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        reserved.bind(address)
-    except OSError as error:
-        reason = f"{listen} cannot be listened on; is it taken? ({error.strerror})"
-        raise ConfigError(f"listen: {reason}") from None
-    return reserved
+@contextmanager
+def _reserved(listen: str) -> Iterator[str]:
+    """An address with a port that is this program's, until the end of the block. Its sockets do not
+    listen, and get no connection."""
+    # First without SO_REUSEPORT, so that it fails where another program listens with it.
+    with bound(listen) as sockets:
+        address = with_port(listen, port_of(sockets))
+    with bound(address, shares_port=True):
+        yield address
 
 
 class _Supervisor:

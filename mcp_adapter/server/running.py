@@ -16,13 +16,14 @@ import uvicorn
 from authsvc.audit.calls import CallAudit
 from authsvc.client import AuthClient
 from authsvc.common.hangup import read_files_again, reloading
+from authsvc.common.listening import address_of
 from authsvc.common.periodic import repeat
 from authsvc.common.settings import ConfigError
 from authsvc.http_auth.rate_limit_settings import unknown_tools
 from authsvc.http_auth.requirements import RequirementOf, with_broader_scopes
 from authsvc.http_auth.tool_limits import ToolLimit, with_tool_limits
 from authsvc.http_server.connection import ConnectionCounts
-from authsvc.http_server.listening import listening_socket
+from authsvc.http_server.listening import listening_sockets
 from authsvc.http_server.server import BoundedServer
 from authsvc.http_server.settings import HttpLimits
 from authsvc.net.certificate_files import CHECK_SECONDS, CertificateFiles
@@ -50,7 +51,7 @@ async def serve(settings: Settings) -> None:
         ConfigError: the address cannot be listened on, the audit's file cannot be written, or the
             tools cannot be served.
     """
-    with listening_socket(settings.listen) as listener:
+    with listening_sockets(settings.listen) as listeners:
         toolset = Toolset.default(settings.s3, settings.tools)
         requirement = _requirement(toolset, settings)
         async with AsyncExitStack() as running:
@@ -96,7 +97,7 @@ async def serve(settings: Settings) -> None:
                 metrics.connections,
                 partial(_reload, certificates),
             )
-            await server.serve(sockets=[listener])
+            await server.serve(sockets=listeners)
 
 
 @contextmanager
@@ -207,8 +208,7 @@ class HttpServer(BoundedServer):
         gc.collect()
         gc.freeze()
         for listener in sockets or ():
-            host, port = listener.getsockname()[:2]
-            address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            address = address_of(listener)
             log.info("listening on %s", address, extra={"address": address})
 
     @contextmanager

@@ -47,7 +47,7 @@ class Replica:
         """Start it again, once the port is free."""
         deadline = time.monotonic() + TIMEOUT_SECONDS
         self.process = self._spawned()
-        while "is it taken?" in self._started_or_ended():
+        while "cannot be listened on" in self._started_or_ended():
             assert time.monotonic() < deadline
             self.process = self._spawned()
 

@@ -67,7 +67,7 @@ secret_file = "{folder}/secret"
             return process, str(process.wait_for("listening on", START_SECONDS)["address"])
         except AssertionError:
             # While authsvc was down, a connection of another process got its port.
-            if "is it taken?" not in process.output:
+            if "cannot be listened on" not in process.output:
                 raise
     raise AssertionError(f"{listen} stays taken")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ from authsvc.domain.errors import AuthError, Reason
 from authsvc.net.certificates import SignedCertificate, issue, make_authority
 from authsvc.net.channels import open_channel
 from authsvc.net.tls import ServerCertificates
+from authsvc.server.listener import listen_at
 from authsvc.stores.redis.link import Link
 from authsvc.stores.redis.server import server_at
 from tests.support.bounds import TIMEOUT_SECONDS
@@ -33,16 +35,16 @@ MINUTE = 1 / 1_440
 
 @dataclass
 class Place:
-    """Certificates in a folder: of a server for localhost and of a client, and two authorities."""
+    """Certificates in a folder: of a server and of a client, and two authorities."""
 
     folder: Path
     days: float = 1
-    name: str = "localhost"
+    address: str = "127.0.0.1"
     client_days: float = 1
     ours: SignedCertificate = field(default_factory=lambda: make_authority("ours", days=1))
 
     def __post_init__(self) -> None:
-        names = [x509.DNSName(self.name)]
+        names = [x509.IPAddress(ipaddress.ip_address(self.address))]
         self.write("server", issue(self.ours, "server", names, days=self.days))
         self.write("client", issue(self.ours, "client", names, days=self.client_days, client=True))
         self.write("ca", self.ours)
@@ -79,7 +81,7 @@ def another_authority(folder: Path) -> tuple[Place, ClientTls | None, bool | Non
 
 
 def another_name(folder: Path) -> tuple[Place, ClientTls | None, bool | None]:
-    place = Place(folder, name="authsvc.example")
+    place = Place(folder, address="192.0.2.1")
     return place, place.client(), False
 
 
@@ -120,13 +122,11 @@ CLOSED = "closed by what listens there: it requires TLS, or another client certi
 async def test_a_client_says_why_it_is_not_connected(case: Case, told: str, tmp_path: Path) -> None:
     place, tls, mutual = case(tmp_path)
     server = aio.server()
-    if mutual is None:
-        port = server.add_insecure_port("localhost:0")
-    else:
-        port = server.add_secure_port("localhost:0", place.serving(mutual=mutual))
+    serving = None if mutual is None else place.serving(mutual=mutual)
+    address = listen_at(server, "127.0.0.1:0", serving)
     await server.start()
     credentials = None if tls is None else tls.channel_credentials()
-    channel = open_channel(f"localhost:{port}", credentials)
+    channel = open_channel(address, credentials)
     call: aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/a.B/C")
     try:
         with pytest.raises(aio.AioRpcError) as caught:
@@ -147,13 +147,12 @@ async def test_doctor_dates_a_certificate_that_has_expired(
 ) -> None:
     place = Place(tmp_path, days=days or 1)
     server = aio.server()
-    port = server.add_secure_port("localhost:0", place.serving(mutual=False))
+    address = listen_at(server, "127.0.0.1:0", place.serving(mutual=False))
     await server.start()
     report = Report("authsvc")
     tls = place.client("other" if days == 1 else "ca")
     try:
-        endpoint = Endpoint(f"localhost:{port}")
-        await link.look_at(report, endpoint, tls, TIMEOUT_SECONDS, listening._ADVICE)
+        await link.look_at(report, Endpoint(address), tls, TIMEOUT_SECONDS, listening._ADVICE)
     finally:
         await server.stop(None)
     first = report.findings[0]

@@ -4,6 +4,7 @@ and server here."""
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import itertools
 import secrets
 import ssl
@@ -39,6 +40,8 @@ pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("files_always_checked")
 
 Authorities = tuple[SignedCertificate, SignedCertificate]
 
+HOST = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+
 
 class Files:
     """Certificates of one installation, which a test replaces while servers and clients run."""
@@ -56,7 +59,7 @@ class Files:
 
     def sign(self, name: str, authority: SignedCertificate) -> None:
         """Give a program a new certificate."""
-        signed = issue(authority, name, [x509.DNSName("localhost")], days=1, client=True)
+        signed = issue(authority, name, [HOST], days=1, client=True)
         self.path(f"{name}.pem").write_bytes(signed.certificate_pem())
         self.path(f"{name}.key").write_bytes(signed.key_pem())
 
@@ -95,7 +98,7 @@ async def grpc_server(files: Files) -> AsyncIterator[int]:
         (grpc.method_handlers_generic_handler("a.B", {"Echo": handler}),)
     )
     certificates = ServerCertificates(*files.pair("server"), files.path("ca.pem"))
-    port = server.add_secure_port("localhost:0", certificates.credentials())
+    port = server.add_secure_port("127.0.0.1:0", certificates.credentials())
     await server.start()
     try:
         yield port
@@ -107,7 +110,7 @@ async def by_grpc(files: Files, port: int) -> None:
     credentials = files.client().channel_credentials()
     # Of its own: gRPC would use one connection for channels alike.
     options = [*DIRECT, ("grpc.use_local_subchannel_pool", 1)]
-    async with aio.secure_channel(f"localhost:{port}", credentials, options) as channel:
+    async with aio.secure_channel(f"127.0.0.1:{port}", credentials, options) as channel:
         call: aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/a.B/Echo")
         assert await call(b"x", timeout=TIMEOUT_SECONDS) == b"x"
 
@@ -116,7 +119,7 @@ async def by_our_http2(files: Files, port: int) -> None:
     tls = files.client()
     context = context_of(tls.authorities(), tls.pair())
     async with asyncio.timeout(TIMEOUT_SECONDS):
-        connection = await connect(Endpoint(f"localhost:{port}"), context, STATUS_DETAILS_KEY)
+        connection = await connect(Endpoint(f"127.0.0.1:{port}"), context, STATUS_DETAILS_KEY)
         connection.abort()
         await connection.closed
 
@@ -144,9 +147,9 @@ class OfHttps:
 
     async def __call__(self, _: Files, port: int) -> None:
         async with asyncio.timeout(TIMEOUT_SECONDS):
-            reader, writer = await asyncio.open_connection("localhost", port)
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
             try:
-                await writer.start_tls(self._identity.context(), server_hostname="localhost")
+                await writer.start_tls(self._identity.context(), server_hostname="127.0.0.1")
                 assert await reader.read(1) == b"x"
             finally:
                 writer.transport.abort()
@@ -175,7 +178,7 @@ async def redis_server(files: Files) -> AsyncIterator[int]:
 async def by_redis(files: Files, port: int) -> None:
     certificate_file, key_file = files.pair("client")
     server = RedisServer(
-        nodes=(("localhost", port),),
+        nodes=(("127.0.0.1", port),),
         tls=True,
         ca_file=files.path("ca.pem"),
         certificate_file=certificate_file,

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from authsvc.http_server.listening import listening_socket
+from authsvc.http_server.listening import listening_sockets
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.processes import Process, spawn
 
@@ -139,9 +139,10 @@ def test_help_helps() -> None:
 @pytest.mark.parametrize("address", ["127.0.0.1:0", "[::1]:0", "localhost:0"])
 def test_what_is_accepted_answers_at_once(address: str) -> None:
     """Without TCP_NODELAY each answer waits for an acknowledgement, 40 ms as a rule."""
-    with (
-        listening_socket(address) as listener,
-        socket.create_connection(listener.getsockname()[:2]),
-        listener.accept()[0] as accepted,
-    ):
-        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    with listening_sockets(address) as listeners:
+        for listener in listeners:
+            with (
+                socket.create_connection(listener.getsockname()[:2]),
+                listener.accept()[0] as accepted,
+            ):
+                assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

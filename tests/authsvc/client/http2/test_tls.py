@@ -27,6 +27,7 @@ from authsvc.client.tls import Certificates, ClientTls
 from authsvc.client.tls_context import context_of
 from authsvc.net.certificates import SignedCertificate, issue, make_authority
 from authsvc.net.channels import open_channel
+from authsvc.server.listener import listen_at
 from authsvc.wire import frames
 from authsvc.wire.errors import STATUS_DETAILS_KEY
 from tests.authsvc.client.fleet import BOUND_SECONDS
@@ -92,16 +93,15 @@ async def serving(
     server.add_generic_rpc_handlers(
         (grpc.method_handlers_generic_handler(service, {method: handler}),)
     )
-    if pair is None:
-        port = server.add_insecure_port(address)
-    else:
+    credentials = None
+    if pair is not None:
         credentials = grpc.ssl_server_credentials(
             [pair], client_ca, require_client_auth=client_ca is not None
         )
-        port = server.add_secure_port(address, credentials)
+    listening = listen_at(server, address, credentials)
     await server.start()
     try:
-        yield address if address.startswith("unix:") else f"{address.rpartition(':')[0]}:{port}"
+        yield listening
     finally:
         await server.stop(None)
 
