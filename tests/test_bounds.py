@@ -87,6 +87,7 @@ BOUNDED = {
     "authsvc/console/feed.py": {"Feed._events": "events_kept, 2.6 KB each on average"},
     "authsvc/console/attempts.py": {"SignInAttempts._by_address": "1,024 addresses"},
     "authsvc/console/logins.py": {"Logins._logins": "100 operators, by digest"},
+    "authsvc/console/telemetry.py": {"ConsoleMetrics._requests": "pages x statuses"},
     "authsvc/console/operators.py": {
         "OperatorsFile._operators": CONFIGURATION,
     },

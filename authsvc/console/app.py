@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import Route
 
 from authsvc.client.admin import AdminClient
 from authsvc.console.config import ConsoleSettings
@@ -26,6 +26,7 @@ from authsvc.console.pages import Pages
 from authsvc.console.rendering import Renderer
 from authsvc.console.revoke_pages import RevokePages
 from authsvc.console.sign_in import SignIn
+from authsvc.console.telemetry import STATIC, ConsoleMetrics, CountedRequests
 from authsvc.console.views import environment
 from authsvc.domain.errors import AuthError
 
@@ -45,6 +46,7 @@ def build_app(
     client: AdminClient,
     operators: OperatorsFile,
     origins: Collection[str],
+    metrics: ConsoleMetrics,
     clock: Callable[[], float],
 ) -> Starlette:
     """The console.
@@ -54,12 +56,18 @@ def build_app(
         client: for authsvc; open for as long as the app runs.
         operators: who may sign in.
         origins: where browsers find the console.
+        metrics: of the console.
         clock: seconds since the epoch.
     """
     console = Console(settings, client, operators, clock)
+    routes = console.routes()
     return Starlette(
-        routes=console.routes(),
-        middleware=[Middleware(Guard, origins=origins, secure=settings.is_secure)],
+        routes=routes,
+        middleware=[
+            # First, as the guard answers, too.
+            Middleware(CountedRequests, metrics=metrics, pages={it.path for it in routes}),
+            Middleware(Guard, origins=origins, secure=settings.is_secure),
+        ],
         exception_handlers={
             HTTPException: console.http_error,
             AuthError: console.auth_error,
@@ -92,11 +100,11 @@ class Console:
         self._pages = Pages(client, self._feed, renderer, clock)
         self._revoke_pages = RevokePages(client, renderer, clock)
 
-    def routes(self) -> list[BaseRoute]:
+    def routes(self) -> list[Route]:
         """All routes."""
         pages, revoking, sign_in = self._pages, self._revoke_pages, self._sign_in
         return [
-            Route("/static/{name}", _static, methods=["GET"]),
+            Route(f"{STATIC}/{{name}}", _static, methods=["GET"]),
             Route("/sign-in", sign_in.form, methods=["GET"]),
             Route("/sign-in", sign_in.submit, methods=["POST"]),
             Route("/sign-out", self._post(sign_in.sign_out), methods=["POST"]),

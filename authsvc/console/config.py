@@ -14,7 +14,7 @@ from authsvc.common.formats import check_listening
 from authsvc.common.setting_rules import Fault, rule
 from authsvc.common.settings import FileSettings, Table
 from authsvc.http_server.settings import DEFAULT_KEEP_ALIVE_SECONDS, ConnectionSettings
-from authsvc.net.addresses import is_local
+from authsvc.net.addresses import is_local, is_taken
 from authsvc.net.urls import canonical_resource, read, resource_fault
 from authsvc.telemetry.logs import Format
 
@@ -65,6 +65,14 @@ class TlsSettings(Table):
     key_file: Path = Field(description="PEM key of certificate_file.")
 
 
+class MetricsSettings(Table):
+    """``[metrics]``: Prometheus metrics at ``/metrics``, without TLS."""
+
+    listen: Annotated[str, AfterValidator(check_listening)] = Field(
+        default="127.0.0.1:9664", description="host:port."
+    )
+
+
 class ConsoleSettings(FileSettings):
     """All settings of ``authsvc console``."""
 
@@ -79,6 +87,7 @@ class ConsoleSettings(FileSettings):
     )
     authsvc: AuthsvcSettings
     tls: TlsSettings | None = None
+    metrics: MetricsSettings | None = None
     connections: ConnectionSettings = ConnectionSettings()
     keep_alive_seconds: PositiveFloat = Field(
         default=DEFAULT_KEEP_ALIVE_SECONDS,
@@ -123,6 +132,11 @@ class ConsoleSettings(FileSettings):
     @rule
     def _idle_operators_are_signed_out(self) -> Iterator[Fault]:
         yield from self.unreached("session_idle_seconds", "session_seconds")
+
+    @rule
+    def _metrics_have_a_port(self) -> Iterator[Fault]:
+        if self.metrics is not None and is_taken(self.metrics.listen, self.listen):
+            yield Fault("is the address of listen: choose another port", ("metrics", "listen"))
 
     @rule
     def _browsers_use_tls(self) -> Iterator[Fault]:

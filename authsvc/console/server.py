@@ -22,11 +22,13 @@ from authsvc.common.settings import ConfigError
 from authsvc.console.app import build_app
 from authsvc.console.config import AuthsvcSettings, ConsoleSettings, TlsSettings
 from authsvc.console.operators import OperatorsFile
+from authsvc.console.telemetry import ConsoleMetrics
 from authsvc.http_server.embedded import EmbeddedServer
 from authsvc.http_server.listening import listening_sockets
 from authsvc.http_server.settings import HttpLimits
 from authsvc.net.certificate_files import CHECK_SECONDS, CertificateFiles
 from authsvc.net.served_context import ServedContext
+from authsvc.telemetry.exposition import metrics_exposed
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +49,7 @@ async def serve(settings: ConsoleSettings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     certificates = CertificateFiles(_certificate_files(settings))
-    async with running(settings):
+    async with running(settings, ConsoleMetrics(certificates.validities)):
         checking = repeat("certificates", CHECK_SECONDS, certificates.check, begin=0.0)
         checks = asyncio.create_task(checking, name="check certificates")
         try:
@@ -65,12 +67,16 @@ def _reload(certificates: CertificateFiles) -> None:
 
 @asynccontextmanager
 async def running(
-    settings: ConsoleSettings, *, clock: Callable[[], float] = time.time
+    settings: ConsoleSettings,
+    metrics: ConsoleMetrics | None = None,
+    *,
+    clock: Callable[[], float] = time.time,
 ) -> AsyncIterator[str]:
     """A running console. It stops gracefully when the context ends.
 
     Args:
         settings: of the console.
+        metrics: of the console; None for new ones.
         clock: seconds since the epoch.
 
     Yields:
@@ -80,12 +86,19 @@ async def running(
         ConfigError: as ``serve``.
     """
     operators = _operators(settings)
+    metrics = metrics or ConsoleMetrics()
+    of_metrics = settings.metrics.listen if settings.metrics is not None else None
     with listening_sockets(settings.listen) as listeners:
         port = port_of(listeners)
         origins = settings.origins(port)
-        async with _client(settings.authsvc) as client:
+        async with metrics_exposed(metrics, of_metrics), _client(settings.authsvc) as client:
             app = build_app(
-                settings, client=client, operators=operators, origins=origins, clock=clock
+                settings,
+                client=client,
+                operators=operators,
+                origins=origins,
+                metrics=metrics,
+                clock=clock,
             )
             limits = HttpLimits(settings.connections, settings.keep_alive_seconds, MAX_HEADER_BYTES)
             server = EmbeddedServer(_uvicorn(app), limits, tls=_served_context(settings.tls))

@@ -36,8 +36,7 @@ from authsvc.signals.status import SignalStatuses
 from authsvc.stores import SessionStore
 from authsvc.telemetry import logs
 from authsvc.telemetry.clocks import ClockOffsets
-from authsvc.telemetry.exposition import exposed
-from authsvc.telemetry.families import registry_of
+from authsvc.telemetry.exposition import metrics_exposed
 from authsvc.telemetry.metrics import (
     UNKNOWN_NAME,
     Metrics,
@@ -128,7 +127,9 @@ async def assembled(
         sessions = closing.enter_context(_session_audit(settings, clock))
         store = await closing.enter_async_context(_store(settings, metrics, traces, sessions))
         call_audit = await closing.enter_async_context(_call_audit(settings, metrics))
-        await closing.enter_async_context(_exposed(settings, metrics, clock))
+        listen = settings.metrics.listen if settings.metrics is not None else None
+        collector = ServiceCollector(metrics, clock)
+        await closing.enter_async_context(metrics_exposed(collector, listen))
         resolver = SessionResolver(
             _verifier(verifier, settings, metrics, traces),
             store,
@@ -304,18 +305,6 @@ async def _call_audit(settings: Settings, metrics: Metrics) -> AsyncIterator[Cal
         yield audit
     finally:
         await asyncio.to_thread(audit.close)
-
-
-@asynccontextmanager
-async def _exposed(settings: Settings, metrics: Metrics, clock: Clock) -> AsyncIterator[None]:
-    """``/metrics``, where ``[metrics]`` is set."""
-    if settings.metrics is None:
-        yield
-        return
-    registry = registry_of(ServiceCollector(metrics, clock))
-    async with exposed(registry, settings.metrics.listen) as address:
-        log.info("metrics at %s", address, extra={"address": address})
-        yield
 
 
 @asynccontextmanager

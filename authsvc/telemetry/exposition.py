@@ -2,12 +2,36 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
+from prometheus_client.registry import Collector
 
 from authsvc.common.wsgi_serving import served
+from authsvc.telemetry.families import registry_of
+
+log = logging.getLogger(__name__)
+
+
+@asynccontextmanager
+async def metrics_exposed(collector: Collector, listen: str | None) -> AsyncIterator[None]:
+    """Serve the metrics of a program at the address of its ``[metrics]``, and log where.
+
+    Args:
+        collector: the program's metrics; those of the process are added.
+        listen: ``host:port``; None to serve none.
+
+    Raises:
+        ConfigError: it cannot be listened on.
+    """
+    if listen is None:
+        yield
+        return
+    async with exposed(registry_of(collector), listen) as address:
+        log.info("metrics at %s", address, extra={"address": address})
+        yield
 
 
 @asynccontextmanager

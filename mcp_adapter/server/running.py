@@ -27,8 +27,7 @@ from authsvc.http_server.listening import listening_sockets
 from authsvc.http_server.server import BoundedServer
 from authsvc.http_server.settings import HttpLimits
 from authsvc.net.certificate_files import CHECK_SECONDS, CertificateFiles
-from authsvc.telemetry.exposition import exposed
-from authsvc.telemetry.families import registry_of
+from authsvc.telemetry.exposition import metrics_exposed
 from authsvc.telemetry.spans import Tracing
 from authsvc.telemetry.tracing import tracing
 from mcp_adapter.server.app import build_app
@@ -57,7 +56,8 @@ async def serve(settings: Settings) -> None:
         async with AsyncExitStack() as running:
             traces = await running.enter_async_context(tracing(settings.tracing, "mcp-adapter"))
             metrics = AdapterMetrics(toolset.names, traces)
-            await running.enter_async_context(_exposed(metrics, settings))
+            listen = settings.metrics.listen if settings.metrics is not None else None
+            await running.enter_async_context(metrics_exposed(metrics, listen))
             audit = await running.enter_async_context(_call_audit(metrics, settings, traces))
             client = _client(settings.authsvc, traces.traceparent)
             authsvc = await running.enter_async_context(client)
@@ -144,16 +144,6 @@ async def _call_audit(
         yield audit
     finally:
         await asyncio.to_thread(audit.close)
-
-
-@asynccontextmanager
-async def _exposed(metrics: AdapterMetrics, settings: Settings) -> AsyncIterator[None]:
-    if settings.metrics is None:
-        yield
-        return
-    async with exposed(registry_of(metrics), settings.metrics.listen) as address:
-        log.info("metrics at %s", address, extra={"address": address})
-        yield
 
 
 def check(settings: Settings) -> None:

@@ -37,6 +37,11 @@ def adapter(name: str, labels: str = "", instance: str = "m") -> str:
     return f'{name}{{job="mcp-adapter",instance="{instance}"{"," if labels else ""}{labels}}}'
 
 
+def console(name: str, labels: str = "") -> str:
+    """The selector of a series of a console."""
+    return f'{name}{{job="authsvc-console",instance="c"{"," if labels else ""}{labels}}}'
+
+
 def envoy(name: str) -> str:
     """The selector of a series of a gateway."""
     return f'envoy_http_ext_authz_{name}{{job="envoy",instance="e"}}'
@@ -50,6 +55,7 @@ HEALTHY: Mapping[str, Line] = {
     authsvc("authsvc_ready"): UP,
     authsvc("authsvc_ready", instance="b"): UP,
     adapter("up"): UP,
+    console("up"): UP,
 }
 
 
@@ -214,7 +220,27 @@ SCENARIOS = [
         {adapter("up"): without(UP, 600, 9999)},
         {"AdapterAbsent": 1020},
     ),
-    Scenario("there has never been an adapter", {adapter("up"): lambda _: None}),
+    Scenario(
+        "there has never been an adapter, nor a console",
+        {adapter("up"): lambda _: None, console("up"): lambda _: None},
+    ),
+    Scenario(
+        "the console cannot be scraped",
+        {console("up"): gauge((600, 1), (1, 0))},
+        {"ConsoleDown": 1020},
+    ),
+    Scenario(
+        "the console is gone from discovery",
+        {console("up"): without(UP, 600, 9999)},
+        {"ConsoleDown": 1020},
+    ),
+    Scenario(
+        "a rollout of the console: it is down, then gone, then another one is up",
+        {
+            console("up"): without(gauge((600, 1), (1, 0)), 660, 9999),
+            console("up", 'pod="new"'): without(gauge((750, 0), (1, 1)), 0, 720),
+        },
+    ),
     Scenario(
         "a replica is not ready",
         {authsvc("authsvc_ready"): gauge((600, 1), (135, 0), (1, 1))},
@@ -591,6 +617,15 @@ SCENARIOS = [
             ("a certificate of 90 days is renewed with 30 left", 29 * DAY, 90 * DAY),
             ("an authority of ten years has a quarter left", 900 * DAY, 3650 * DAY),
         )
+    ),
+    Scenario(
+        "a console: a certificate of a year is not renewed",
+        expiry(console, "authsvc_console")("certificate", ends=8 * DAY, life=365 * DAY),
+        {"ConsoleCertificateExpires": 600},
+    ),
+    Scenario(
+        "a console: a certificate of a day is a minute old",
+        expiry(console, "authsvc_console")("certificate", ends=DAY - 60, life=DAY),
     ),
     *(
         Scenario(

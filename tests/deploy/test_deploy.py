@@ -121,7 +121,11 @@ def ports() -> dict[str, int]:
 
 def metrics_ports() -> dict[str, int]:
     """Where each program that has metrics listens for Prometheus."""
-    of = {"authsvc": authsvc().metrics, "adapter": adapter().metrics}
+    of = {
+        "authsvc": authsvc().metrics,
+        "adapter": adapter().metrics,
+        "console": console().metrics,
+    }
     for it in of.values():
         assert it is not None
         assert it.listen.startswith("0.0.0.0:")
@@ -430,7 +434,7 @@ def test_ports_agree(program: str) -> None:
     allowed = manifest("NetworkPolicy", program)["spec"].get("ingress", [])
     opened = [it["port"] for rule in allowed for it in rule["ports"]]
     if program == "console":
-        assert opened == []
+        assert opened == [of_metrics]
         assert not [it for it in MANIFESTS if it["kind"] == "Service" and "console" in str(it)]
         return
     assert opened == list(named.values())
@@ -438,7 +442,7 @@ def test_ports_agree(program: str) -> None:
     assert service["targetPort"] == first
 
 
-@pytest.mark.parametrize("program", ["authsvc", "adapter"])
+@pytest.mark.parametrize("program", ["authsvc", "adapter", "console"])
 def test_prometheus_alone_reaches_the_metrics(program: str) -> None:
     port = metrics_ports()[program]
     annotations = manifest("Deployment", program)["spec"]["template"]["metadata"]["annotations"]
@@ -464,20 +468,29 @@ def test_prometheus_of_compose_scrapes_every_replica() -> None:
     }
     elsewhere = yaml.safe_load((DEPLOY / "monitoring" / "prometheus.yaml").read_text())
     assert set(found) <= {it["job_name"] for it in elsewhere["scrape_configs"]}
-    for job, program in (("authsvc", "authsvc"), ("mcp-adapter", "adapter")):
+    for job, program in (
+        ("authsvc", "authsvc"),
+        ("mcp-adapter", "adapter"),
+        ("authsvc-console", "console"),
+    ):
         assert found[job]["names"] == [program]
         assert found[job]["port"] == metrics_ports()[program]
     overlay = yaml.safe_load((DEPLOY / "compose" / "monitoring.yaml").read_text())
-    networks = overlay["services"]["prometheus"]["networks"]
+    services = overlay["services"]
+    networks = set(services["prometheus"]["networks"])
+    # Compose adds them to those that it has there.
+    added = {"console": services.pop("console")["networks"]}
+    assert added["console"] == ["console-metrics"]
+    assert overlay["networks"]["console-metrics"] == {"internal": True}
     for program in metrics_ports():
         # One network: a second address of a replica would be a second target.
-        assert len(set(networks) & set(SERVICES[program]["networks"])) == 1
-    for service in overlay["services"].values():
+        assert len(networks & {*SERVICES[program]["networks"], *added.get(program, ())}) == 1
+    for service in services.values():
         assert is_pinned(service["image"])
         assert service["read_only"] is True
         assert service["cap_drop"] == ["ALL"]
         assert service["security_opt"] == ["no-new-privileges:true"]
-    (published,) = overlay["services"]["prometheus"]["ports"]
+    (published,) = services["prometheus"]["ports"]
     assert published.startswith("127.0.0.1:")
 
 

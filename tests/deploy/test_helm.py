@@ -240,7 +240,7 @@ def test_the_operator_of_prometheus_gets_every_alert_and_every_port(
         assert rule["spec"] == alerts
     assert others["PrometheusRule", "authsvc"]["metadata"]["labels"]["release"] == "own"
     monitors = {name: it for (kind, name), it in others.items() if kind == "PodMonitor"}
-    assert set(monitors) == {"authsvc", "adapter", "valkey"}
+    assert set(monitors) == {"authsvc", "adapter", "console", "valkey"}
     known = {"valkey", *(it["job_name"] for it in jobs["scrape_configs"])}
     for name, it in monitors.items():
         kind = "StatefulSet" if name == "valkey" else "Deployment"
@@ -262,6 +262,7 @@ def test_the_operator_of_prometheus_gets_every_alert_and_every_port(
     fewer = {
         "monitoring": {"podMonitor": {"enabled": True}},
         "adapter": {"enabled": False},
+        "console": {"enabled": False},
         "valkey": {"enabled": False},
     }
     found = [name for kind, name in helm.rendered(CHART, fewer) if kind == "PodMonitor"]
@@ -562,7 +563,7 @@ def test_peers_and_rules_are_those_that_are_given(others: dict[Key, Manifest]) -
     assert calls["from"][2:] == metrics["from"] == keys["from"] == signals["from"] == [PEER]
     opened = [it["port"] for rule in rules for it in rule["ports"]]
     assert opened == [50051, 9464, 50053, 50054]
-    for program, port in (("adapter", 9564), ("valkey", 9121)):
+    for program, port in (("adapter", 9564), ("console", 9664), ("valkey", 9121)):
         watched = policy(others, program)["ingress"][-1]
         assert watched == {"from": [PEER], "ports": [{"protocol": "TCP", "port": port}]}
     assert policy(others, "authsvc")["egress"][1]["to"] == [PEER]

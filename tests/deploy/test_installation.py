@@ -677,6 +677,7 @@ async def test_the_console_with_this_configuration_answers_its_probe(
         config.write_text(
             text.replace("/run/secrets", str(secrets))
             .replace("127.0.0.1:8081", f"127.0.0.1:{port}")
+            .replace("0.0.0.0:9664", "127.0.0.1:0")
             .replace("dns:///authsvc:50051", f"localhost:{here.port}")
         )
         with spawn("authsvc", "console", "--config", str(config)) as console:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import secrets
@@ -9,6 +10,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -16,10 +18,16 @@ import pytest
 import yaml  # type: ignore[import-untyped] # it has no stubs
 from prometheus_client.parser import text_string_to_metric_families
 
+from authsvc.console.config import AuthsvcSettings, ConsoleSettings, MetricsSettings
+from authsvc.console.server import running as console_running
+from authsvc.console.telemetry import ConsoleMetrics
+from authsvc.net.certificate_files import CertificateFiles
 from tests.support.bounds import TIMEOUT_SECONDS
+from tests.support.operators import write_tls
 from tests.support.processes import ROOT, Process
 from tests.support.stack import LOCAL_CALLER, RESOURCE, ROLES, start_adapter, start_authsvc
 from tests.support.tokens import IdentityProvider
+from tests.support.valkey import free_port
 
 MONITORING = ROOT / "deploy" / "monitoring"
 METRICS = '[metrics]\nlisten = "127.0.0.1:0"\n'
@@ -28,6 +36,8 @@ OWN = re.compile(r"\b(?:authsvc|mcp_adapter)_\w+")
 BEGIN_LATER = {"mcp_adapter_requests_total"}
 """Counters whose series begin with what they count: alerts go by a share of them, for minutes."""
 SCRAPED_BY_PROMETHEUS = {"instance", "job", "le"}
+
+PROGRAMS = ("authsvc", "adapter", "console")
 
 Labels = dict[str, set[str]]
 
@@ -88,6 +98,7 @@ poll_authorization_file = "{folder}/poll"
         yield {
             "authsvc": scrape(authsvc),
             "adapter": scrape(adapter),
+            "console": asyncio.run(console_scrape(folder)),
             "fresh": fresh,
             "token": token,
             "session": session,
@@ -129,6 +140,28 @@ def initialize(url: str) -> str:
 def scrape(process: Process) -> str:
     address = process.wait_for("metrics at", BOUND_SECONDS)["address"]
     return httpx2.get(f"http://{address}/metrics", timeout=BOUND_SECONDS).text
+
+
+async def console_scrape(folder: Path) -> str:
+    """What a console exposes after a request. There is no authsvc."""
+    (operators := folder / "operators").touch()
+    port = free_port()
+    tls = write_tls(folder / "console")
+    settings = ConsoleSettings(
+        listen="127.0.0.1:0",
+        operators_file=operators,
+        authsvc=AuthsvcSettings(
+            target="127.0.0.1:9", ca_file=tls / "ca.pem", service_token_file=tls / "operator"
+        ),
+        metrics=MetricsSettings(listen=f"127.0.0.1:{port}"),
+    )
+    certificates = CertificateFiles({"authsvc.ca_file": settings.authsvc.ca_file})
+    async with (
+        console_running(settings, ConsoleMetrics(certificates.validities)) as url,
+        httpx2.AsyncClient(timeout=BOUND_SECONDS) as client,
+    ):
+        assert (await client.get(f"{url}/sign-in")).status_code == 200
+        return (await client.get(f"http://127.0.0.1:{port}/metrics")).text
 
 
 def labels_of(*texts: str) -> Labels:
@@ -175,7 +208,7 @@ def base(name: str) -> str:
 
 def test_the_page_is_right(exposed: dict[str, str]) -> None:
     told = documented()
-    samples = labels_of(exposed["authsvc"], exposed["adapter"])
+    samples = labels_of(*(exposed[program] for program in PROGRAMS))
     own = {name: labels - {"le"} for name, labels in samples.items() if OWN.match(name)}
     families = {base(name): labels for name, labels in own.items() if labels}
     assert {base(name) for name in own} <= {*told}
@@ -186,7 +219,7 @@ def test_the_page_is_right(exposed: dict[str, str]) -> None:
 @pytest.mark.parametrize("expression", expressions())
 def test_dashboard_and_alerts_name_what_there_is(expression: str, exposed: dict[str, str]) -> None:
     told = documented()
-    there = labels_of(exposed["authsvc"], exposed["adapter"])
+    there = labels_of(*(exposed[program] for program in PROGRAMS))
     names = set(OWN.findall(expression))
     assert {name for name in names if name not in there and base(name) not in there} == set()
     allowed = SCRAPED_BY_PROMETHEUS.union(*(told[base(name)] for name in names))

@@ -285,6 +285,8 @@ OUTAGES = {
 MADE = {
     "AuthsvcAbsent": "it is about what Prometheus discovers",
     "AdapterAbsent": "likewise",
+    "ConsoleDown": "it is about up, as AuthsvcDown and AdapterDown, and about discovery",
+    "ConsoleCertificateExpires": "as authsvc's, which is the same rule on the same code",
     "AuthsvcAuditCallsLost": "the adapter's is the same rule on the same code",
     "AdapterCertificateExpires": "as authsvc's, which is the same rule on the same code",
     "AdapterCertificateExpiresSoon": "likewise",

@@ -58,6 +58,7 @@ def test_behind_a_proxy_it_may_listen_anywhere(tmp_path: Path) -> None:
         ("behind_proxy = true", "", "behind_proxy needs url"),
         (f"{URL}\nbehind_proxy = true", TLS, "either"),
         (URL, "", "url needs"),
+        ("", '[metrics]\nlisten = "127.0.0.1:8081"', "is the address of listen"),
         ('url = "http://console.example.com"', TLS, "url: is an origin"),
         ('url = "https://console.example.com/"', TLS, "url: is an origin"),
         ('url = "https://Console.example.com"', TLS, "url: is an origin"),
