@@ -58,6 +58,8 @@ class Refusal(Exception):  # noqa: N818 - an answer to give, not something that 
         message: for the end user.
         reason: why, for programs; a name of ``authsvc.domain.errors.Reason`` where authsvc rejected
             it.
+        cause: why, for logs and the audit alone: the reason, or the name of the status without one;
+            of a session, whether it was revoked, has expired or is another subject's.
         data: what else is for programs.
         challenge: what to ask for; None where no token would help.
         headers: further headers.
@@ -87,6 +89,7 @@ class Refusal(Exception):  # noqa: N818 - an answer to give, not something that 
         self.code = status.value if code is None else code
         self.message = message
         self.reason = reason
+        self.cause = reason or _RENAMED.get(status.value, status.name)
         self.data = {**(data or {}), **({"reason": reason} if reason else {})}
         self.challenge = challenge
         self.headers = headers or {}
@@ -98,11 +101,6 @@ class Refusal(Exception):  # noqa: N818 - an answer to give, not something that 
     def leaves_body_unread(self) -> bool:
         """Whether the connection ends because some of the request's body is still to come."""
         return self.headers.get("Connection") == "close"
-
-    @property
-    def cause(self) -> str:
-        """Why, for logs and the audit: the reason, or the name of the status without one."""
-        return self.reason or _RENAMED.get(self.status.value, self.status.name)
 
     def drop_frames(self) -> None:
         """Drop the traceback, whose frames hold the request's body: the answer may take
@@ -216,7 +214,7 @@ def refusal_of(error: AuthError, *, in_session: bool, scopes: tuple[str, ...]) -
     reason = error.reason
     status = http_status(reason, in_session=in_session)
     if status is HTTPStatus.NOT_FOUND:
-        return _session_not_found()
+        return _session_not_found(reason)
     if reason is Reason.RATE_LIMITED:
         return _rate_limited(error, status)
     challenge = challenge_of(reason, status, scopes)
@@ -230,10 +228,12 @@ def _who(error: AuthError) -> Resolution | None:
     return None if error.principal is None else Resolution(principal=error.principal)
 
 
-def _session_not_found() -> Refusal:
+def _session_not_found(cause: Reason) -> Refusal:
     """The same answer for every session that is not the caller's: it does not tell whether one
     exists."""
-    return _plain(HTTPStatus.NOT_FOUND, Reason.SESSION_NOT_FOUND)
+    refusal = _plain(HTTPStatus.NOT_FOUND, Reason.SESSION_NOT_FOUND)
+    refusal.cause = cause.name
+    return refusal
 
 
 def _plain(

@@ -165,6 +165,8 @@ async def test_refusals_are_audited_with_their_reason(
         await ask(b"{", token=good)
         await ask(tool_call(), token=good, version="1999-01-01")
         await ask(tool_call(), token=good, sends_body=False)
+        await ask(tool_call(), token=good, session="session-of-alice")
+        await ask(tool_call(), token=idp.token("bob"), session="session-of-alice")
         await ask(tool_call(), token=good, headers=[("upgrade", "websocket")])
         await ask(
             rpc("tools/call", {"name": "read", "_meta": META}),
@@ -180,11 +182,13 @@ async def test_refusals_are_audited_with_their_reason(
         ("POST", "DENIED", "BAD_REQUEST", 400),
         ("POST", "DENIED", "BAD_REQUEST", 400),
         ("POST", "DENIED", "INSUFFICIENT_SCOPE", 403),
+        ("tools/call", "SUCCEEDED", "", 0),
+        ("tools/call", "DENIED", "SESSION_SUBJECT_MISMATCH", 404),
         ("POST", "DENIED", "BAD_REQUEST", 400),
         ("tools/call", "DENIED", "BAD_REQUEST", 400),
     ]
     subjects = [event["subject"] for event in authsvc.events]
-    assert subjects == ["", "", "alice", "", "", "alice", "", "alice"]
+    assert subjects == ["", "", "alice", "", "", "alice", "alice", "", "", "alice"]
 
 
 META = {

@@ -211,7 +211,7 @@ REFUSED = {
     "scope": Refused(
         call("write"), 403, "INSUFFICIENT_SCOPE", token="alice-reader", subject="alice"
     ),
-    "other-subject": Refused(call("whoami"), 404, "SESSION_NOT_FOUND", token="bob"),
+    "other-subject": Refused(call("whoami"), 404, "SESSION_SUBJECT_MISMATCH", token="bob"),
     "unknown-session": Refused(call("whoami"), 404, "SESSION_NOT_FOUND", session="unknown-session"),
     "no-session": Refused(call("whoami"), 400, "BAD_REQUEST", session=None),
     "unknown-version": Refused(
@@ -317,6 +317,23 @@ async def test_an_outage_is_audited(
 
 
 @pytest.mark.parametrize(
+    "reason", [Reason.SESSION_REVOKED, Reason.SESSION_EXPIRED, Reason.SESSION_NOT_FOUND]
+)
+async def test_the_audit_says_what_became_of_a_session_and_its_client_is_not_told(
+    endpoint: Endpoint, audit: Collected, reason: Reason
+) -> None:
+    session = await endpoint.open("alice-1")
+    audit.events.clear()
+    endpoint.resolver.error = AuthError(reason)
+
+    response = await endpoint.post(call("whoami"), session=session, token="alice-1")
+
+    assert audit.endings() == [("tools/call", "DENIED", reason.name)]
+    assert response.status_code == 404
+    assert response.json()["error"]["data"] == {"reason": "SESSION_NOT_FOUND"}
+
+
+@pytest.mark.parametrize(
     ("tool", "ending"),
     [
         ("whoami", ("SUCCEEDED", "")),
@@ -408,7 +425,7 @@ async def test_a_session_that_is_ended(endpoint: Endpoint, audit: Collected) -> 
         await endpoint.http.delete("/mcp", headers=headers)
 
     assert audit.endings() == [
-        ("DELETE", "DENIED", "SESSION_NOT_FOUND"),
+        ("DELETE", "DENIED", "SESSION_SUBJECT_MISMATCH"),
         ("DELETE", "SUCCEEDED", ""),
     ]
     assert [event.status for event in audit.events] == [404, 204]

@@ -157,7 +157,7 @@ async def test_a_get_stream_is_audited_when_it_ends(
 
     assert audit.endings() == [
         ("GET", "SUCCEEDED", ""),
-        ("GET", "DENIED", "SESSION_NOT_FOUND"),
+        ("GET", "DENIED", "SESSION_SUBJECT_MISMATCH"),
     ]
 
 
