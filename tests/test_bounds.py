@@ -217,6 +217,7 @@ BOUNDED = {
         "SecurityEvents.counts": "types, reasons and registered callers"
     },
     "authsvc/net/trust.py": {"tls_context": "one"},
+    "authsvc/common/config_faults.py": {"ConfigFaults._lines": "one configuration"},
     "authsvc/common/client_authentication/method.py": {
         "ClientParameters.form": "three parameters",
         "ClientParameters.headers": "one",

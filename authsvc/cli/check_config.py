@@ -42,6 +42,7 @@ def command(config: Path | None, as_json: bool) -> None:
 
 def problems(config: Path | None) -> list[str]:
     """What keeps `serve` from starting; empty if nothing does."""
+    from authsvc.common.config_faults import ConfigFaults
     from authsvc.common.settings import ConfigError, load
     from authsvc.server.config import Settings
 
@@ -49,13 +50,14 @@ def problems(config: Path | None) -> list[str]:
         settings = load(Settings, config)
     except ConfigError as error:
         return str(error).splitlines()
-    found = []
+    faults = ConfigFaults()
     for check in _parts(settings):
         try:
-            check()
-        except ConfigError as error:
-            found += str(error).splitlines()
-    return found
+            with faults.gathered():
+                check()
+        except Exception as error:  # noqa: BLE001 - one odd part hides none of the others
+            faults.add(f"a check failed unexpectedly, as `serve` may: {type(error).__name__}")
+    return faults.lines
 
 
 def warnings(config: Path | None) -> list[str]:
@@ -119,14 +121,16 @@ def _parts_of_signals(settings: Settings) -> list[Callable[[], object]]:
 
 def _check_store(settings: Settings) -> None:
     """The files that the store needs; the store itself is for ``authsvc doctor``."""
-    from authsvc.common.file_faults import relative_to
-    from authsvc.common.settings import ConfigError
+    from authsvc.common.config_faults import ConfigFaults
+    from authsvc.common.file_faults import is_missing, relative_to
 
+    faults = ConfigFaults()
     for name in ("password_file", "ca_file", "certificate_file", "key_file"):
         path = getattr(settings.store, name)
         if path is not None and not os.access(path, os.R_OK):
-            where = "" if path.exists() else relative_to(path)
-            raise ConfigError(f"store.{name}: {path}: cannot be read{where}")
+            where = relative_to(path) if is_missing(path) else ""
+            faults.add(f"store.{name}: {path}: cannot be read{where}")
+    faults.check()
 
 
 def _check_ext_authz(settings: Settings) -> None:

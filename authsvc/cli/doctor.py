@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from authsvc.diagnosis.adapter import AdapterSettings
     from authsvc.server.config import Settings
 
+_MEND_CONFIGURATION = (
+    "Correct the setting, or the file that it names. `check-config` says whether all are right."
+)
+
 _COLOURS = {"ok": "green", "note": "cyan", "warn": "yellow", "fail": "red"}
 
 
@@ -254,7 +258,7 @@ def _read(
     async def report_problems(report: Report) -> None:
         for path, wrong in problems.items():
             for problem in wrong:
-                report.fail(problem, "")
+                report.fail(problem, _MEND_CONFIGURATION)
             if not wrong:
                 report.ok(f"{path} is valid")
 

@@ -10,8 +10,9 @@ from pydantic import AfterValidator, Field
 
 from authsvc.client.targets import Targets
 from authsvc.client.tls import ClientTls
+from authsvc.common.config_faults import ConfigFaults
 from authsvc.common.setting_rules import Fault, rule
-from authsvc.common.settings import ConfigError, Table
+from authsvc.common.settings import Table
 
 
 def _target(target: str) -> str:
@@ -52,11 +53,14 @@ class AuthsvcAddress(Table):
             ca_file: PEM certificates of the authorities that sign authsvc's certificate.
 
         Raises:
-            ConfigError: a file with certificates or the key cannot be used.
+            ConfigError: files with certificates or the key cannot be used: one line for each.
         """
         tls = ClientTls(ca_file, self.certificate_file, self.key_file, self.service_token_file)
-        try:
-            tls.channel_credentials()
-        except OSError as error:
-            raise ConfigError(f"authsvc: {error.strerror}") from None
+        faults = ConfigFaults()
+        for load in (tls.readable_authorities, tls.pair):
+            try:
+                load()
+            except OSError as error:
+                faults.add(f"authsvc: {error.strerror}")
+        faults.check()
         return tls

@@ -14,6 +14,7 @@ from pathlib import Path
 import uvicorn
 
 from authsvc.client import AdminClient
+from authsvc.common.config_faults import ConfigFaults
 from authsvc.common.file_faults import file_fault
 from authsvc.common.hangup import read_files_again, reloading
 from authsvc.common.listening import port_of
@@ -125,16 +126,18 @@ def _served_context(tls: TlsSettings | None) -> ServedContext | None:
     """The console's own certificate, which follows its files; None for HTTP.
 
     Raises:
-        ConfigError: a file cannot be used.
+        ConfigError: files cannot be used: one line for each.
     """
     if tls is None:
         return None
+    faults = ConfigFaults()
     # ssl names no file.
     for name, path in (("certificate_file", tls.certificate_file), ("key_file", tls.key_file)):
         try:
             path.read_bytes()
         except OSError as error:
-            raise ConfigError(f"tls.{name}: {file_fault(path, error)}") from None
+            faults.add(f"tls.{name}: {file_fault(path, error)}")
+    faults.check()
     try:
         return ServedContext(tls.certificate_file, tls.key_file)
     except OSError as error:

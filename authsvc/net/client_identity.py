@@ -130,7 +130,7 @@ def _checked_pair(certificate_file: Path, key_file: Path) -> x509.Certificate:
     Raises:
         ClientIdentityError: they do not, or one of them cannot be read.
     """
-    chain = _read(certificate_file, CERTIFICATE_SETTING)
+    chain = read_identity_file(certificate_file, CERTIFICATE_SETTING)
     try:
         certificate = x509.load_pem_x509_certificates(chain)[0]
     except (ValueError, x509.InvalidVersion):
@@ -147,7 +147,7 @@ def _checked_pair(certificate_file: Path, key_file: Path) -> x509.Certificate:
 
 
 def _key(path: Path) -> PublicKeyTypes:
-    pem = _read(path, KEY_SETTING)
+    pem = read_identity_file(path, KEY_SETTING)
     try:
         return load_pem_private_key(pem, password=None).public_key()
     except TypeError:
@@ -164,8 +164,13 @@ def _public_key(certificate: x509.Certificate) -> PublicKeyTypes | None:
         return None
 
 
-def _read(path: Path, setting: str) -> bytes:
-    """
+def read_identity_file(path: Path, setting: str) -> bytes:
+    """The content of the file of a certificate or a key.
+
+    Args:
+        path: the file.
+        setting: names it in an error.
+
     Raises:
         ClientIdentityError: it is no regular file, too large, or cannot be read. To read a pipe
             would wait for its writer.

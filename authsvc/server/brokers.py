@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
-from authsvc.common.settings import ConfigError
+from authsvc.common.config_faults import ConfigFaults
 from authsvc.credentials import CredentialBroker
 from authsvc.credentials.cache import CacheCounts
 from authsvc.credentials.routing import CredentialRouter
@@ -29,29 +30,27 @@ async def open_broker(
         of_name: gives what counts the lookups and calls of the caches of a name.
 
     Raises:
-        ConfigError: a file or URL cannot be used.
+        ConfigError: files or URLs cannot be used: one line for each.
     """
     tables = routed_tables(settings.credentials)
     if not tables:
         yield None
         return
+    faults, routes = ConfigFaults(), []
     async with AsyncExitStack() as closing:
-        yield CredentialRouter(
-            [it.route(await _named(it, tables, closing, of_name(it.table.name))) for it in tables]
-        )
+        for it in tables:
+            with faults.gathered(partial(_renamed, it, tables)):
+                routes.append(it.route(await _broker(it.table, closing, of_name(it.table.name))))
+        faults.check()
+        yield CredentialRouter(routes)
 
 
-async def _named(
-    it: RoutedTable, tables: Sequence[RoutedTable], closing: AsyncExitStack, counts: CacheCounts
-) -> CredentialBroker:
-    """The broker of a table. Where there are several of its kind, an error says which one it is."""
-    try:
-        return await _broker(it.table, closing, counts)
-    except ConfigError as error:
-        kind, where = f"credentials.{it.kind}.", where_of(it, tables)
-        if not str(error).startswith(kind):
-            raise
-        raise ConfigError(f"{where}.{str(error).removeprefix(kind)}") from None
+def _renamed(it: RoutedTable, tables: Sequence[RoutedTable], fault: str) -> str:
+    """A fault of a table. Where there are several of its kind, it says which one it is."""
+    kind = f"credentials.{it.kind}."
+    if not fault.startswith(kind):
+        return fault
+    return f"{where_of(it, tables)}.{fault.removeprefix(kind)}"
 
 
 async def _broker(
@@ -69,13 +68,17 @@ async def _broker(
 
 def _static(settings: StaticCredentials) -> AwsCredentials:
     where = f"credentials.static[{settings.role}]"
-    token = settings.session_token_file
+    file = settings.session_token_file
+    faults = ConfigFaults()
+    with faults.gathered():
+        key = secret_of(settings.secret_access_key_file, f"{where}.secret_access_key_file")
+    with faults.gathered():
+        token = secret_of(file, f"{where}.session_token_file") if file else None
+    faults.check()
     return AwsCredentials(
         access_key_id=settings.access_key_id,
-        secret_access_key=secret_of(
-            settings.secret_access_key_file, f"{where}.secret_access_key_file"
-        ),
-        session_token=secret_of(token, f"{where}.session_token_file") if token else None,
+        secret_access_key=key,
+        session_token=token,
         region=settings.region,
         expire_time=0.0,
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import replace
 from pathlib import Path
 
 from authsvc.common.client_authentication import (
@@ -17,14 +16,22 @@ from authsvc.common.client_authentication import (
     PrivateKeyJwt,
 )
 from authsvc.common.client_certificate import ClientCertificate
+from authsvc.common.config_faults import ConfigFaults
 from authsvc.common.oauth_endpoint import OAuthEndpoint
 from authsvc.common.secret_file import SecretFileError
 from authsvc.common.settings import ConfigError
 from authsvc.common.times import relative
-from authsvc.net.client_identity import ClientIdentity, ClientIdentityError
+from authsvc.net.client_identity import (
+    CERTIFICATE_SETTING,
+    KEY_SETTING,
+    ClientIdentity,
+    ClientIdentityError,
+    read_identity_file,
+)
+from authsvc.net.fetching import Fetcher
 from authsvc.net.trust import Trust
 from authsvc.server.config.clients import EndpointSettings
-from authsvc.server.egress import fetcher_of
+from authsvc.server.egress import proxy_of, trust_of
 
 log = logging.getLogger(__name__)
 
@@ -40,20 +47,44 @@ def endpoint_of(table: EndpointSettings, where: str) -> OAuthEndpoint:
         where: the table's name, for errors.
 
     Raises:
-        ConfigError: the secret, the key or another file cannot be used.
+        ConfigError: the secret, the key or other files cannot be used: one line for each.
     """
-    authentication, now = authentication_of(table, where), time.time()
+    authentication, now, faults = authentication_of(table, where), time.time(), ConfigFaults()
+    with faults.gathered():
+        _check(authentication, table, where, now)
+    trust = identity = None
+    with faults.gathered():
+        trust = trust_of(table, where)
+    with faults.gathered():
+        identity = identity_of(table, where, trust)
+    faults.check()
+    if identity is not None and (ends := identity.expires) <= now:
+        log.warning("%s: the certificate expired %s", authentication.setting, relative(ends, now))
+    fetcher = Fetcher(table.allow_private_addresses, trust, proxy_of(table), identity=identity)
+    return OAuthEndpoint(table.endpoint, authentication, fetcher)
+
+
+def _check(
+    authentication: ClientAuthentication, table: EndpointSettings, where: str, now: float
+) -> None:
+    """
+    Raises:
+        ConfigError: its files cannot be used: one line for each.
+    """
+    faults = ConfigFaults()
     try:
         authentication.parameters(table.endpoint, now)
     except ExpiredAssertionError as error:
         log.warning("%s: %s", authentication.setting, error)
     except SecretFileError as error:
-        raise ConfigError(f"{error.setting or authentication.setting}: {error}") from None
-    fetcher = fetcher_of(table, where)
-    identity = identity_of(table, where, fetcher.trust)
-    if identity is not None and (ends := identity.expires) <= now:
-        log.warning("%s: the certificate expired %s", authentication.setting, relative(ends, now))
-    return OAuthEndpoint(table.endpoint, authentication, replace(fetcher, identity=identity))
+        faults.add(f"{error.setting or authentication.setting}: {error}")
+    # If the key cannot be used, its certificate has not been read.
+    if (certificate := certificate_of(table, where)) is not None:
+        try:
+            certificate.certificate()
+        except SecretFileError as error:
+            faults.add(f"{certificate.setting}: {error}")
+    faults.check()
 
 
 def identity_of(table: EndpointSettings, where: str, trust: Trust | None) -> ClientIdentity | None:
@@ -65,11 +96,18 @@ def identity_of(table: EndpointSettings, where: str, trust: Trust | None) -> Cli
         trust: the certificate authorities of the endpoint; None for the system's.
 
     Raises:
-        ConfigError: a file cannot be used.
+        ConfigError: files cannot be used: one line for each.
     """
     if not table.is_certified:
         return None
     files = _file(table.client_certificate_file), _file(table.client_certificate_key_file)
+    faults = ConfigFaults()
+    for path, setting in zip(files, (CERTIFICATE_SETTING, KEY_SETTING), strict=True):
+        try:
+            read_identity_file(path, setting)
+        except ClientIdentityError as error:
+            faults.add(f"{where}.{setting}: {error}")
+    faults.check()
     try:
         return ClientIdentity(*files, trust)
     except ClientIdentityError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack
 
+from authsvc.common.config_faults import ConfigFaults
 from authsvc.common.settings import ConfigError
 from authsvc.credentials.cache import CacheCounts
 from authsvc.credentials.exchange import ExchangeBroker
@@ -37,7 +38,7 @@ def exchange_broker(
         counts: counts the lookups and calls of its cache.
 
     Raises:
-        ConfigError: a file cannot be used.
+        ConfigError: files cannot be used: one line for each.
     """
     broker = ExchangeBroker(
         _profile(table),
@@ -50,7 +51,16 @@ def exchange_broker(
 
 
 def _profile(table: ExchangeSettings) -> Profile:
-    endpoint = endpoint_of(table, TABLE)
+    faults = ConfigFaults()
+    with faults.gathered():
+        endpoint = endpoint_of(table, TABLE)
+    with faults.gathered():
+        actor = _actor(table)
+    with faults.gathered():
+        if table.profile == "id-jag":
+            server = _api_server(table)
+            of_server = Leg(endpoint_of(server, API_SERVER), API_SERVER)
+    faults.check()
     match table.profile:
         case "rfc8693":
             return TokenExchange(
@@ -60,17 +70,16 @@ def _profile(table: ExchangeSettings) -> Profile:
                 scopes=table.scopes,
                 subject_token_type=_TOKEN_TYPES[table.subject_token_type],
                 requested_token_type=_TOKEN_TYPES[table.requested_token_type],
-                actor=_actor(table),
+                actor=actor,
             )
         case "jwt-bearer":
             return JwtBearer(Leg(endpoint), api=table.api, scopes=table.scopes)
         case "entra-obo":
             return OnBehalfOf(Leg(endpoint, details=error_details), table.scopes)
         case "id-jag":
-            server = _api_server(table)
             return IdentityAssertion(
                 Leg(endpoint),
-                Leg(endpoint_of(server, API_SERVER), API_SERVER),
+                of_server,
                 audience=table.audience,
                 api=table.api,
                 scopes=table.scopes,

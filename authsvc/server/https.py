@@ -6,6 +6,7 @@ from authsvc.common.settings import ConfigError
 from authsvc.net.addresses import is_local
 from authsvc.net.served_context import ServedContext
 from authsvc.server.config import TlsSettings
+from authsvc.server.tls_files import check_readable
 
 
 def served_context_of(listen: str, tls: TlsSettings | None) -> ServedContext | None:
@@ -16,10 +17,11 @@ def served_context_of(listen: str, tls: TlsSettings | None) -> ServedContext | N
         tls: ``[tls]``; None without it.
 
     Raises:
-        ConfigError: a file cannot be used.
+        ConfigError: files cannot be used: one line for each.
     """
     if is_local(listen) or tls is None:
         return None
+    check_readable(tls)
     try:
         return ServedContext(tls.certificate_file, tls.key_file)
     except OSError as error:

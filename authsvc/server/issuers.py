@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+from authsvc.common.config_faults import ConfigFaults
 from authsvc.common.settings import ConfigError
 from authsvc.server.clients import endpoint_of
 from authsvc.server.config import IntrospectionSettings, IssuerSettings, Settings
@@ -20,7 +21,7 @@ from authsvc.tokens.jwk_set import load_jwks_file
 from authsvc.tokens.jwt import Issuer, JwtVerifier
 from authsvc.tokens.keys import KeyLoadError
 from authsvc.tokens.router import TokenRouter
-from authsvc.tokens.secret_files import SecretFiles
+from authsvc.tokens.secret_files import SecretFiles, load_secret_file
 from authsvc.tokens.sources import FetchedKeys, FileKeys, KeySource, table_of
 
 
@@ -62,7 +63,7 @@ def issuer_of(settings: IssuerSettings) -> Issuer:
     """An issuer as configured. Files are read here. URLs are fetched by ``JwtVerifier.refresh``.
 
     Raises:
-        ConfigError: a file or URL cannot be used. The message names the setting.
+        ConfigError: files or a URL cannot be used: one line for each, which names the setting.
     """
     try:
         keys = _source(settings)
@@ -126,9 +127,25 @@ def _mapping(settings: IssuerSettings | IntrospectionSettings) -> ClaimMapping:
 
 def _source(settings: IssuerSettings) -> KeySource:
     if settings.secret_file is not None:
+        _check_secrets(settings, settings.secret_file)
         files = (settings.secret_file, *settings.previous_secret_files)
         return FileKeys(files, SecretFiles(*files, algorithm=settings.algorithms[0]).load)
     return public_keys(settings, table_of(settings.issuer))
+
+
+def _check_secrets(settings: IssuerSettings, current: Path) -> None:
+    """
+    Raises:
+        ConfigError: files hold no secret that can be used: one line for each.
+    """
+    faults, table = ConfigFaults(), f"issuers[{settings.issuer}]"
+    previous = [("previous_secret_files", path) for path in settings.previous_secret_files]
+    for setting, path in (("secret_file", current), *previous):
+        try:
+            load_secret_file(path, settings.algorithms[0])
+        except KeyLoadError as error:
+            faults.add(f"{table}.{setting}: {error}")
+    faults.check()
 
 
 def public_keys(settings: PublicKeySettings, table: str) -> KeySource:

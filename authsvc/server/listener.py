@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import grpc
 from grpc import aio
 
-from authsvc.common.file_faults import file_fault
 from authsvc.common.listening import address_of, bound
 from authsvc.common.settings import ConfigError
 from authsvc.net.addresses import split, with_port
 from authsvc.net.descriptors import room_for
 from authsvc.net.tls import ServerCertificates
 from authsvc.server.config import Settings, TlsSettings
+from authsvc.server.tls_files import check_readable
 
 MAX_PENDING_CALLS = 10_000
 """Calls that wait to be accepted, of all connections. Further ones are cancelled."""
@@ -118,26 +116,18 @@ def server_credentials(settings: TlsSettings | None) -> grpc.ServerCredentials |
     """The credentials of a listener with TLS; None without ``[tls]``.
 
     Raises:
-        ConfigError: a file cannot be used.
+        ConfigError: files cannot be used: one line for each.
     """
     if settings is None:
         return None
+    check_readable(settings)
     certificates = ServerCertificates(
         settings.certificate_file, settings.key_file, settings.client_ca_file
     )
     try:
         return certificates.credentials()
-    except OSError as error:
-        raise ConfigError(_tls_fault(settings, error)) from None
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise ConfigError(f"tls: {error}") from None
-
-
-def _tls_fault(settings: TlsSettings, error: OSError) -> str:
-    path = Path(error.filename)
-    names = ("certificate_file", "key_file", "client_ca_file")
-    name = next(name for name in names if getattr(settings, name) == path)
-    return f"tls.{name}: {file_fault(path, error)}"
 
 
 def _longest_request(settings: Settings) -> int:

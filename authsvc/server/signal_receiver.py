@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 
 import uvicorn
 
+from authsvc.common.config_faults import ConfigFaults
 from authsvc.common.listening import port_of
 from authsvc.http_server.embedded import EmbeddedServer
 from authsvc.http_server.listening import listening_sockets
@@ -166,26 +167,33 @@ def transmitter_of(stream: SignalStreamSettings) -> Transmitter | None:
     """Where a stream's SETs are polled; None where they are not.
 
     Raises:
-        ConfigError: a file cannot be used.
+        ConfigError: files cannot be used: one line for each.
     """
     url, file = stream.poll_url, stream.poll_authorization_file
     if url is None or file is None:
         return None
-    secret_of(file, f"{stream.table}.poll_authorization_file")
-    return Transmitter(stream.issuer, url, file, fetcher_of(stream, stream.table))
+    faults = ConfigFaults()
+    with faults.gathered():
+        secret_of(file, f"{stream.table}.poll_authorization_file")
+    with faults.gathered():
+        fetcher = fetcher_of(stream, stream.table)
+    faults.check()
+    return Transmitter(stream.issuer, url, file, fetcher)
 
 
 def push_authorization_of(table: SignalSettings) -> PushAuthorization:
     """The check of pushes as configured.
 
     Raises:
-        ConfigError: a file cannot be used.
+        ConfigError: files cannot be used: one line for each.
     """
-    files = {}
+    files, faults = {}, ConfigFaults()
     for stream in table.streams:
         if stream.push_authorization_file is not None:
-            secret_of(stream.push_authorization_file, f"{stream.table}.push_authorization_file")
+            with faults.gathered():
+                secret_of(stream.push_authorization_file, f"{stream.table}.push_authorization_file")
             files[stream.issuer] = stream.push_authorization_file
+    faults.check()
     return PushAuthorization(files)
 
 

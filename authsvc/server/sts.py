@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack
 
+from authsvc.common.config_faults import ConfigFaults
 from authsvc.common.settings import ConfigError
 from authsvc.credentials.aws import (
     Ambient,
@@ -34,16 +35,21 @@ async def open_sts_broker(
         counts: counts the lookups and calls of its cache.
 
     Raises:
-        ConfigError: a file cannot be used, or the machine has no credentials.
+        ConfigError: files cannot be used, one line for each, or the machine has no credentials.
     """
-    identity = _identity(table)
+    faults = ConfigFaults()
+    with faults.gathered():
+        identity = _identity(table)
+    with faults.gathered():
+        trust = trust_of(table, "credentials.sts")
+    faults.check()
     try:
         client = await closing.enter_async_context(
             sts_client(
                 identity,
                 region=table.region,
                 endpoint_url=table.endpoint_url,
-                trust=trust_of(table, "credentials.sts"),
+                trust=trust,
                 proxy=proxy_of(table),
             )
         )
@@ -73,7 +79,11 @@ def _identity(table: StsSettings) -> Identity:
         return WebIdentity(table.web_identity_token_file)
     if table.access_key_id is None or table.secret_access_key_file is None:
         return Ambient()
-    secret_of(table.secret_access_key_file, f"{where}.secret_access_key_file")
-    if table.session_token_file is not None:
-        secret_of(table.session_token_file, f"{where}.session_token_file")
+    faults = ConfigFaults()
+    with faults.gathered():
+        secret_of(table.secret_access_key_file, f"{where}.secret_access_key_file")
+    with faults.gathered():
+        if table.session_token_file is not None:
+            secret_of(table.session_token_file, f"{where}.session_token_file")
+    faults.check()
     return KeyFiles(table.access_key_id, table.secret_access_key_file, table.session_token_file)

@@ -15,6 +15,7 @@ import uvicorn
 
 from authsvc.audit.calls import CallAudit
 from authsvc.client import AuthClient
+from authsvc.common.config_faults import ConfigFaults
 from authsvc.common.hangup import read_files_again, reloading
 from authsvc.common.listening import address_of
 from authsvc.common.periodic import repeat
@@ -150,11 +151,16 @@ def check(settings: Settings) -> None:
     """Build what ``serve`` needs, without listening and without network access.
 
     Raises:
-        ConfigError: as ``serve``, but for the address.
+        ConfigError: as ``serve``, but for the address, and one line for each fault.
     """
-    settings.audit.check_file(settings.audit.file, "audit.file")
-    _client(settings.authsvc)
-    _requirement(Toolset.default(settings.s3, settings.tools), settings)
+    faults = ConfigFaults()
+    with faults.gathered():
+        settings.audit.check_file(settings.audit.file, "audit.file")
+    with faults.gathered():
+        _client(settings.authsvc)
+    with faults.gathered():
+        _requirement(Toolset.default(settings.s3, settings.tools), settings)
+    faults.check()
 
 
 def _client(settings: AuthsvcSettings, traceparent: Callable[[], str] = str) -> AuthClient:

@@ -165,6 +165,125 @@ def test_check_config_names_every_problem(config: Path, tmp_path: Path) -> None:
     assert "listen:" in wrong.output
 
 
+UNUSABLE = """
+resources = []
+listen = "unix:/run/authsvc.sock"
+[store]
+kind = "redis"
+url = "rediss://h"
+password_file = "none/password"
+ca_file = "none/ca"
+[tls]
+certificate_file = "none/certificate"
+key_file = "none/key"
+client_ca_file = "none/authority"
+[[callers]]
+name = "a"
+resources = ["https://mcp.example/mcp"]
+service_token_files = ["none/token", "empty"]
+[[callers]]
+name = "b"
+admin = true
+service_token_files = ["empty"]
+[[issuers]]
+issuer = "https://hs.example"
+algorithms = ["HS256"]
+secret_file = "none/secret"
+previous_secret_files = ["empty"]
+[introspection]
+issuer = "https://opaque.example"
+endpoint = "https://opaque.example/introspect"
+ca_file = "none/ca"
+client_id = "a"
+auth_method = "private_key_jwt"
+private_key_file = "none/private"
+private_key_certificate_file = "none/public"
+[[credentials.static]]
+role = "r"
+access_key_id = "A"
+secret_access_key_file = "none/access"
+session_token_file = "empty"
+[[credentials.static]]
+role = "s"
+access_key_id = "B"
+secret_access_key_file = "none/access"
+[[credentials.sts]]
+name = "sts"
+resources = ["https://mcp.example/mcp"]
+region = "eu-west-1"
+ca_file = "none/ca"
+access_key_id = "C"
+secret_access_key_file = "empty"
+session_token_file = "none/session"
+[[credentials.sts.roles]]
+issuer = "https://hs.example"
+arn = "arn:aws:iam::123456789012:role/a"
+[[credentials.exchange]]
+name = "one"
+resources = ["https://mcp.example/mcp"]
+issuers = ["https://hs.example"]
+endpoint = "https://hs.example/token"
+client_id = "a"
+client_secret_file = "empty"
+ca_file = "empty"
+actor_token_file = "none/actor"
+[[credentials.exchange]]
+name = "two"
+resources = ["https://mcp.example/mcp"]
+issuers = ["https://hs.example"]
+endpoint = "https://hs.example/token"
+client_id = "a"
+auth_method = "tls_client_auth"
+client_certificate_file = "none/certificate"
+client_certificate_key_file = "none/key"
+"""
+"""Files that cannot be used, of each kind."""
+
+UNUSABLE_SETTINGS = [
+    *(
+        "issuers[https://hs.example].secret_file",
+        "issuers[https://hs.example].previous_secret_files",
+    ),
+    *("introspection.private_key_file", "introspection.private_key_certificate_file"),
+    "introspection.ca_file",
+    *("tls.certificate_file", "tls.key_file", "tls.client_ca_file"),
+    *("callers[a].service_token_files", "callers[a].service_token_files"),
+    "callers[b].service_token_files",
+    *("credentials.static[r].secret_access_key_file", "credentials.static[r].session_token_file"),
+    "credentials.static[s].secret_access_key_file",
+    *("credentials.sts.secret_access_key_file", "credentials.sts.session_token_file"),
+    *("credentials.sts.ca_file", "credentials.exchange[0].client_secret_file"),
+    *("credentials.exchange[0].ca_file", "credentials.exchange[0].actor_token_file"),
+    "credentials.exchange[1].client_certificate_file",
+    "credentials.exchange[1].client_certificate_key_file",
+    *("store.password_file", "store.ca_file"),
+]
+
+
+def test_an_unusable_file_hides_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").touch()
+    (tmp_path / "authsvc.toml").write_text(UNUSABLE)
+    ran = invoked("check-config", "--config", "authsvc.toml", "--json")
+    problems = json.loads(ran.stdout)["problems"]
+    assert [it.split(": ")[0] for it in problems] == UNUSABLE_SETTINGS
+    missing = [it for it in problems if "No such file" in it and "client_certificate" not in it]
+    assert all(it.endswith(f" (relative to {tmp_path})") for it in missing)
+
+
+def test_a_check_that_fails_unexpectedly_hides_no_other(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def odd(*_: object) -> None:
+        raise TypeError("may quote a secret")
+
+    monkeypatch.setattr("authsvc.server.callers.callers_of", odd)
+    config.write_text(config.read_text().replace('/secret"', '/none"'))
+    first, second = invoked("check-config", "--config", config).stderr.splitlines()
+    assert "].secret_file: " in first
+    assert second.endswith("a check failed unexpectedly, as `serve` may: TypeError")
+
+
 def test_check_config_warns_of_certificates(config: Path, tmp_path: Path) -> None:
     authority = make_authority("CA", days=-1 / 1_440)
     (tmp_path / "ca.pem").write_bytes(authority.certificate_pem())
@@ -202,6 +321,12 @@ def test_the_adapters_check_config(tmp_path: Path) -> None:
         f'{good}[audit]\ncalls = "full"\nfile = "{tmp_path}/calls"\n': (0, "valid."),
         "": (2, "resource: is required"),
     }
+    several = f'{good}[authsvc]\ntarget = "a.example:1"\nca_file = "/none/ca"\n'
+    several += 'certificate_file = "/none/c"\nkey_file = "/none/k"\n[tools]\nwrites = ["nothing"]\n'
+    path.write_text(several)
+    ran = CliRunner().invoke(adapter_main, ["check-config", "--config", str(path)])
+    authority, pair, tools = ran.stderr.splitlines()
+    assert ("/none/ca" in authority, "/none/k" in pair, "nothing" in tools) == (True, True, True)
     for text, (code, said) in cases.items():
         path.write_text(text)
         ran = CliRunner().invoke(adapter_main, ["check-config", "--config", str(path)])
