@@ -247,38 +247,19 @@ SCENARIOS = [
         {"AuthsvcNotReady": 780},
     ),
     # The store
-    Scenario(
-        "an outage of the store of 135 s, under load that the outage itself ends",
-        operations(
-            "a",
-            counter((STORE_OUTAGE, 20), (135, 0), (900, 20)),
-            counter((STORE_OUTAGE, 0), (15, 3), (120, 0.1)),
-        ),
-        {"AuthsvcStoreFails": STORE_OUTAGE + 105},
-        scrapes=(15,),
-    ),
-    Scenario(
-        "the same, under ten times that load",
-        operations(
-            "a",
-            counter((STORE_OUTAGE, 200), (135, 0), (900, 200)),
-            counter((STORE_OUTAGE, 0), (15, 3), (120, 0.1)),
-        ),
-        {"AuthsvcStoreFails": STORE_OUTAGE + 105},
-        scrapes=(15,),
-    ),
-    Scenario(
-        "the same, with a scrape each minute: the replica says that it is not ready",
-        {
-            **operations(
+    *(
+        Scenario(
+            f"an outage of the store ends a load of {load} a second, with a scrape each {it} s",
+            operations(
                 "a",
-                counter((STORE_OUTAGE, 200), (135, 0), (900, 200)),
+                counter((STORE_OUTAGE, load), (135, 0), (900, load)),
                 counter((STORE_OUTAGE, 0), (15, 3), (120, 0.1)),
             ),
-            authsvc("authsvc_ready"): gauge((STORE_OUTAGE, 1), (135, 0), (1, 1)),
-        },
-        {"AuthsvcNotReady": STORE_OUTAGE + 135},
-        scrapes=(60,),
+            {"AuthsvcStoreFails": STORE_OUTAGE + seconds},
+            scrapes=(it,),
+        )
+        for load in (20, 200)
+        for it, seconds in ((15, 105), (30, 120), (60, 180))
     ),
     Scenario(
         "an outage of the store of 135 s, where nothing but the service's own tasks goes on",
@@ -288,6 +269,13 @@ SCENARIOS = [
             counter((STORE_OUTAGE, 0), (135, 0.06)),
         ),
         {"AuthsvcStoreFails": STORE_OUTAGE + 240},
+        scrapes=(15, 30, 60),
+    ),
+    Scenario(
+        "a third of the store's operations fails",
+        operations("a", counter((7200, 20)), counter((STORE_OUTAGE, 0), (7200, 10))),
+        {"AuthsvcStoreFails": STORE_OUTAGE + 240},
+        scrapes=(15, 30, 60),
     ),
     Scenario(
         "a failover of the store of 10 s, under load",
@@ -296,6 +284,16 @@ SCENARIOS = [
             counter((STORE_OUTAGE, 50), (10, 0), (1200, 50)),
             counter((STORE_OUTAGE, 0), (10, 50)),
         ),
+        scrapes=(15, 30, 60),
+    ),
+    Scenario(
+        "a failover of the store of 15 s, where it is asked once a second, and little else goes on",
+        operations(
+            "a",
+            counter((STORE_OUTAGE, 0.1), (15, 0), (1200, 0.1)),
+            counter((STORE_OUTAGE, 0), (15, 1)),
+        ),
+        scrapes=(15, 30, 60),
     ),
     Scenario(
         "one operation of the store fails, where nothing else goes on",
