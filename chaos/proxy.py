@@ -30,6 +30,7 @@ class Proxy:
         self._cut = _Fault()
         self._frozen = _Fault()
         self._links: dict[_Link, asyncio.Task[object] | None] = {}
+        self._lost_answer = b""
 
     @property
     def address(self) -> tuple[str, int]:
@@ -55,6 +56,10 @@ class Proxy:
     def freeze(self, *, feed_only: bool = False) -> None:
         """Forward nothing until ``mend``: connections stay open, and new ones are accepted."""
         self._frozen.begin(feed_only)
+
+    def lose_answer(self, word: bytes) -> None:
+        """Forward the next command with a word, and close its connection instead of the answer."""
+        self._lost_answer = word
 
     def mend(self) -> None:
         """End cut, freeze and delay. Held chunks are forwarded."""
@@ -107,6 +112,10 @@ class Proxy:
     ) -> None:
         while chunk := await reader.read(CHUNK_BYTES):
             await self._pass(link, chunk if from_client else b"")
+            if from_client and self._lost_answer and self._lost_answer in chunk:
+                self._lost_answer, link.loses_answer = b"", True
+            elif not from_client and link.loses_answer:
+                raise ConnectionAbortedError
             writer.write(chunk)
             await writer.drain()
 
@@ -150,6 +159,7 @@ class _Link:
     def __init__(self, writer: asyncio.StreamWriter, feed_words: tuple[bytes, ...]) -> None:
         self.upstream: asyncio.StreamWriter | None = None
         self.is_feed = False
+        self.loses_answer = False
         self._writer = writer
         self._feed_words = feed_words
         self._kept = max(map(len, feed_words), default=1) - 1

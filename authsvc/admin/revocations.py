@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, assert_never
 
 from authsvc.admin.checks import check_name, invalid
 from authsvc.audit import security
+from authsvc.audit.unanswered import unanswered
 from authsvc.domain.provider_session import NO_PROVIDER_SESSION, session_digest
 from authsvc.domain.record import PRINCIPAL_SESSION_PREFIX, Grant, Record
 from authsvc.domain.revocation import END_OF_TIME, NotBefore
@@ -189,8 +191,8 @@ class Revocations:
     async def _set_not_before(
         self, not_before: NotBefore, caller: str, *, session_count: int | None = None
     ) -> Revocation:
-        written = await self._store.set_not_before(not_before)
-        security.tokens_revoked(
+        audit = partial(
+            security.tokens_revoked,
             issuer=not_before.issuer,
             subject=not_before.subject,
             token_id=not_before.token_id,
@@ -198,6 +200,13 @@ class Revocations:
             caller=caller,
             provider_session=not_before.provider_session,
         )
+        try:
+            written = await self._store.set_not_before(not_before)
+        except BaseException as error:
+            if (lost := unanswered(error)) is not None:
+                audit(lost=lost)
+            raise
+        audit()
         return Revocation(session_count, written, not_before)
 
     def _check_issuer(self, issuer: str, *, allow_unknown: bool) -> None:

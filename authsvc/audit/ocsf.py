@@ -22,6 +22,7 @@ from authsvc.audit.call_event import (
     CallOutcome,
 )
 from authsvc.audit.security import SecurityEventType
+from authsvc.audit.unanswered import OUTCOME_UNKNOWN
 
 VERSION = "1.8.0"
 """The version of the schema."""
@@ -63,7 +64,7 @@ OTHER = 99
 SESSION_OPENED = (OTHER, "Session created")
 
 INFORMATIONAL, LOW, MEDIUM = (1, "Informational"), (2, "Low"), (3, "Medium")
-SUCCESS, FAILURE = (1, "Success"), (2, "Failure")
+UNKNOWN_OUTCOME, SUCCESS, FAILURE = (0, "Unknown"), (1, "Success"), (2, "Failure")
 ALLOWED, DENIED = (1, "Allowed"), (2, "Denied")
 
 _CLASSES: Mapping[str, tuple[OcsfClass, Activity]] = {
@@ -88,6 +89,16 @@ _FAILURES = frozenset(
         SecurityEventType.SIGNAL_REJECTED,
     }
 )
+
+_WRITES = frozenset(
+    {
+        SecurityEventType.SESSION_CREATED,
+        SecurityEventType.SESSION_REAUTHENTICATED,
+        SecurityEventType.SESSION_REVOKED,
+        SecurityEventType.TOKENS_REVOKED,
+    }
+)
+"""What the store may have done, or not, where its answer was lost."""
 
 _SIGNALS = frozenset({SecurityEventType.SIGNAL_RECEIVED, SecurityEventType.SIGNAL_REJECTED})
 
@@ -129,7 +140,10 @@ def security_event(
         activity = SESSION_OPENED  # nobody has logged on
     failed = event_type in _FAILURES
     found = _event(ocsf_class, activity, when, event_type, "authsvc.security", severity)
-    found |= _status(FAILURE if failed else SUCCESS, fields["reason"], fields["detail"])
+    status = FAILURE if failed else SUCCESS
+    if event_type in _WRITES and fields["detail"].startswith(OUTCOME_UNKNOWN):
+        status = UNKNOWN_OUTCOME
+    found |= _status(status, fields["reason"], fields["detail"])
     found["message"] = text
     if fields["setting"]:
         found["unmapped"] = {"setting": fields["setting"]}

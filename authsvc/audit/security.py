@@ -14,6 +14,7 @@ from enum import StrEnum
 from operator import attrgetter
 
 from authsvc.audit.log_records import log_record
+from authsvc.audit.unanswered import Unanswered
 from authsvc.domain.errors import AuthError, GrpcStatus, Reason
 from authsvc.domain.provider_session import NO_PROVIDER_SESSION, shown_digest
 from authsvc.domain.resolution import shown
@@ -178,6 +179,7 @@ def tokens_revoked(
     until: float,
     caller: str,
     provider_session: str = "",
+    lost: Unanswered | None = None,
 ) -> None:
     """Audit that tokens were revoked: a subject's, one by its ``jti``, those of a provider session,
     or everyone's.
@@ -189,6 +191,7 @@ def tokens_revoked(
         until: the ``iat`` up to which they are rejected, in seconds since the epoch.
         caller: the operator's name.
         provider_session: see ``NotBefore``; a digest is shortened.
+        lost: why it is not known whether they were revoked; None where they were.
     """
     whose = "" if issuer else "everyone's "
     if provider_session == NO_PROVIDER_SESSION:
@@ -196,14 +199,16 @@ def tokens_revoked(
     elif provider_session:
         whose = f"of provider session {shown_digest(provider_session)}, "
     time = datetime.fromtimestamp(until, UTC).isoformat()
+    detail = f"{whose}issued up to {time}"
     record(
         SecurityEvent(
             SecurityEventType.TOKENS_REVOKED,
+            reason=lost.reason if lost else "",
             caller=caller,
             issuer=issuer,
             subject=subject,
             token_id=token_id,
-            detail=f"{whose}issued up to {time}",
+            detail=lost.with_detail(detail) if lost else detail,
         )
     )
 

@@ -1,8 +1,8 @@
 """Audit of sessions: whose they are, from their creation to their end.
 
 One happening is one event, whatever the number of replicas: the replica audits whose write the
-store has accepted. ``SESSION_REVOKED`` is always audited; the others where the configuration has
-them.
+store has accepted, or may have accepted, where its answer was lost. ``SESSION_REVOKED`` is always
+audited; the others where the configuration has them.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from authsvc.audit import security
 from authsvc.audit.security import SecurityEvent, SecurityEventType
+from authsvc.audit.unanswered import Unanswered
 from authsvc.common.rarely import Rarely
 from authsvc.common.times import utc
 from authsvc.common.token_bucket import TokenBucket
@@ -49,7 +50,13 @@ class SessionAudit:
         self._reports = Rarely(REPORT_SECONDS, clock)
 
     def created(
-        self, record: Record, *, resource: str, caller: str, client_address: str = ""
+        self,
+        record: Record,
+        *,
+        resource: str,
+        caller: str,
+        client_address: str = "",
+        lost: Unanswered | None = None,
     ) -> None:
         """Audit that a session was created.
 
@@ -58,10 +65,10 @@ class SessionAudit:
             resource: of the request.
             caller: the name of the MCP server that asked.
             client_address: of its client; empty where it is not known.
+            lost: why it is not known whether it was written; None where it was.
         """
-        self._of_request(
-            SecurityEventType.SESSION_CREATED, record, resource, caller, client_address
-        )
+        event_type = SecurityEventType.SESSION_CREATED
+        self._of_request(event_type, record, resource, caller, client_address, lost=lost)
 
     def reauthenticated(
         self,
@@ -71,6 +78,7 @@ class SessionAudit:
         caller: str,
         client_address: str = "",
         is_first: bool = False,
+        lost: Unanswered | None = None,
     ) -> None:
         """Audit that a session has another current token; arguments as of ``created``.
 
@@ -80,26 +88,23 @@ class SessionAudit:
             caller: the name of the MCP server that asked.
             client_address: of its client; empty where it is not known.
             is_first: whether the session had no subject before.
+            lost: why it is not known whether it was written; None where it was.
         """
         detail = "authenticated for the first time" if is_first else ""
-        self._of_request(
-            SecurityEventType.SESSION_REAUTHENTICATED,
-            record,
-            resource,
-            caller,
-            client_address,
-            detail,
-        )
+        event_type = SecurityEventType.SESSION_REAUTHENTICATED
+        self._of_request(event_type, record, resource, caller, client_address, detail, lost)
 
-    def revoked(self, record: Record, *, caller: str) -> None:
+    def revoked(self, record: Record, *, caller: str, lost: Unanswered | None = None) -> None:
         """Audit that a session was revoked, and whose it was.
 
         Args:
             record: its tombstone.
             caller: the MCP server or operator that revoked it.
+            lost: why it is not known whether it was written; None where it was.
         """
         if self._may_audit(record):
-            security.record(_of_session(SecurityEventType.SESSION_REVOKED, record, caller=caller))
+            event_type = SecurityEventType.SESSION_REVOKED
+            security.record(_of_session(event_type, record, caller=caller, lost=lost))
 
     def ended(self, session_id: str, record: Record | None) -> None:
         """Audit that this process has removed a session from the store, and why; an ``OnRemoved``.
@@ -150,9 +155,12 @@ class SessionAudit:
         caller: str,
         client_address: str,
         detail: str = "",
+        lost: Unanswered | None = None,
     ) -> None:
         if self._enabled and self._may_audit(record):
-            security.record(_event(event_type, record, resource, caller, detail, client_address))
+            security.record(
+                _event(event_type, record, resource, caller, detail, client_address, lost)
+            )
 
     def _may_audit(self, record: Record | None) -> bool:
         """Whether an event of a session is audited; else it is counted."""
@@ -175,7 +183,12 @@ class SessionAudit:
 
 
 def _of_session(
-    event_type: SecurityEventType, record: Record, *, caller: str = "", detail: str = ""
+    event_type: SecurityEventType,
+    record: Record,
+    *,
+    caller: str = "",
+    detail: str = "",
+    lost: Unanswered | None = None,
 ) -> SecurityEvent:
     """An event of a whole session: with the resource where it was authenticated first, and the
     current token there."""
@@ -183,7 +196,7 @@ def _of_session(
     if len(record.grants) > 1:
         others = f"{len(record.grants) - 1} more resources"
         detail = f"{detail}; {others}" if detail else others
-    return _event(event_type, record, resource, caller, detail)
+    return _event(event_type, record, resource, caller, detail, lost=lost)
 
 
 def _event(
@@ -193,11 +206,13 @@ def _event(
     caller: str,
     detail: str,
     client_address: str = "",
+    lost: Unanswered | None = None,
 ) -> SecurityEvent:
     """An event of a session, with its current token at a resource."""
     grant = record.grants.get(resource)
     return SecurityEvent(
         event_type,
+        reason=lost.reason if lost else "",
         caller=caller,
         session=shown(record.id),
         resource=resource,
@@ -205,7 +220,7 @@ def _event(
         subject=record.subject,
         client_id=grant.client_id if grant else "",
         token_id=grant.token_id if grant else "",
-        detail=detail,
+        detail=lost.with_detail(detail) if lost else detail,
         client_address=client_address,
     )
 

@@ -107,6 +107,8 @@ class AuthError(Exception):
             audit and the log alone; None where that is not known.
         of_write: of STORE_UNAVAILABLE: whether a write has failed, and so says nothing about
             requests that write nothing.
+        is_unanswered: of STORE_UNAVAILABLE: whether the store may have done what it was asked:
+            its answer was lost.
     """
 
     def __init__(
@@ -120,6 +122,7 @@ class AuthError(Exception):
         limit: str = "",
         principal: Principal | None = None,
         of_write: bool = False,
+        is_unanswered: bool = False,
     ) -> None:
         super().__init__(f"{reason.name}: {detail}" if detail else reason.name)
         self.reason = reason
@@ -132,6 +135,7 @@ class AuthError(Exception):
         self.limit = limit
         self.principal = principal
         self.of_write = of_write
+        self.is_unanswered = is_unanswered
 
     @property
     def message(self) -> str:
@@ -160,6 +164,7 @@ class AuthError(Exception):
             limit=self.limit,
             principal=principal or self.principal,
             of_write=self.of_write,
+            is_unanswered=self.is_unanswered,
         )
 
     def in_table(self, table: str) -> None:

@@ -8,11 +8,13 @@ from contextlib import suppress
 from authsvc.access.usage import Usages
 from authsvc.audit import security
 from authsvc.audit.sessions import SessionAudit
+from authsvc.audit.unanswered import Unanswered, unanswered
 from authsvc.credentials import CredentialBroker
 from authsvc.domain.decision import Change, Decision
 from authsvc.domain.errors import AuthError
 from authsvc.domain.events import EventType, SessionEvent
 from authsvc.domain.read_only import read_only
+from authsvc.domain.record import Record
 from authsvc.domain.resolution import Credentials, Outcome, Principal, Resolution, Secret
 from authsvc.domain.tokens import PresentedToken, VerifiedToken
 from authsvc.resolver import log_lines
@@ -102,18 +104,29 @@ class Execution:
         if not is_new:
             log_lines.new_token(request.session_id)
         event = EventType.CREATED if is_new else EventType.REAUTHENTICATED
-        written = await self._store.put(record, event)
+        try:
+            written = await self._store.put(record, event)
+        except BaseException as error:
+            if (lost := unanswered(error)) is not None:
+                self._audit_write(request, decision, record, lost)
+            raise
         if written is None:
             raise LostUpdateError
-        if is_new:
-            if decision.ended is not None:
-                self._sessions.ended(request.session_id, decision.ended)
-            self._sessions.created(record, **request.origin)
-        else:
+        if is_new and decision.ended is not None:
+            self._sessions.ended(request.session_id, decision.ended)
+        elif not is_new:
             log_lines.updated(request.session_id)
-            is_first = decision.authenticates_first
-            self._sessions.reauthenticated(record, **request.origin, is_first=is_first)
+        self._audit_write(request, decision, record)
         return written
+
+    def _audit_write(
+        self, request: Request, decision: Decision, record: Record, lost: Unanswered | None = None
+    ) -> None:
+        if decision.outcome is Outcome.CREATED:
+            self._sessions.created(record, **request.origin, lost=lost)
+        else:
+            is_first = decision.authenticates_first
+            self._sessions.reauthenticated(record, **request.origin, is_first=is_first, lost=lost)
 
     async def _audit(
         self, request: Request, decision: Decision, presented: PresentedToken, now: float

@@ -15,6 +15,7 @@ from authsvc.access.callers import LOCAL_CALLER
 from authsvc.access.rates import CallRates
 from authsvc.access.usage import Usages
 from authsvc.audit.sessions import SessionAudit
+from authsvc.audit.unanswered import unanswered
 from authsvc.credentials import CredentialBroker
 from authsvc.domain.credential_requests import DEFAULT, CredentialRequest, check_selection
 from authsvc.domain.decision import (
@@ -216,7 +217,12 @@ class SessionResolver:
                     # This may be the repetition of an attempt whose write is not confirmed.
                     await self._store.confirm(record)
                 return ""
-            written = await self._store.put(tombstone, EventType.REVOKED)
+            try:
+                written = await self._store.put(tombstone, EventType.REVOKED)
+            except BaseException as error:
+                if (lost := unanswered(error)) is not None:
+                    self._sessions.revoked(tombstone, caller=caller, lost=lost)
+                raise
             if written is not None:
                 self._sessions.revoked(tombstone, caller=caller)
                 return written

@@ -2,7 +2,8 @@
 
 A store has records, not-befores, documents, keys of received messages, and a log of events. It
 decides nothing and has no clock. Every method raises ``AuthError`` STORE_UNAVAILABLE when the store
-cannot be reached or does not answer in time.
+cannot be reached or does not answer in time; ``is_unanswered`` says whether a write may have been
+made all the same.
 
 Several processes may share one store. Each write appends an event to the store's log, and each
 process follows the log to keep its cache current. ``cached_record`` and ``cached_not_befores``

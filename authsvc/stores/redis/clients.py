@@ -7,11 +7,11 @@ from typing import Any, cast
 
 from redis.asyncio import Redis, RedisCluster, Sentinel
 from redis.asyncio.cluster import ClusterNode
-from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.credentials import CredentialProvider
 
 from authsvc.common.secret_file import HeldSecret, SecretFileError
+from authsvc.stores.redis.attempts import NotedRetry
 from authsvc.stores.redis.server import RedisServer
 
 
@@ -43,7 +43,7 @@ def client_of(server: RedisServer, timeout_seconds: float, *, retries: int) -> R
     options: dict[str, Any] = {
         "socket_timeout": timeout_seconds,
         "socket_connect_timeout": timeout_seconds,
-        "retry": Retry(NoBackoff(), retries),
+        "retry": NotedRetry(NoBackoff(), retries),
         "protocol": 2,
     }
     if server.username or server.password_file:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Coroutine
 from contextlib import suppress
+from contextvars import copy_context
+from inspect import CORO_CREATED, getcoroutinestate
 from typing import Any, TypeVar, cast
 
 from redis.asyncio import RedisCluster
@@ -12,8 +14,9 @@ from redis.exceptions import NoScriptError
 from redis.exceptions import TimeoutError as ClosingTimeoutError
 
 from authsvc.domain.errors import AuthError
+from authsvc.stores.redis.attempts import lost_answer
 from authsvc.stores.redis.clients import client_of
-from authsvc.stores.redis.failures import FAILURES, described, unavailable
+from authsvc.stores.redis.failures import FAILURES, described, may_be_done, unavailable
 from authsvc.stores.redis.replication import ReplicatedWrites
 from authsvc.stores.redis.scripts import Argument, Script
 from authsvc.stores.redis.server import RedisServer
@@ -66,15 +69,16 @@ class Link:
     async def write(self, script: Script, base: str, *arguments: Argument) -> Any:  # noqa: ANN401 - what the script returns
         """What a script returns, once ``acknowledge_replicas`` replicas have what it wrote.
 
+        A script that finds that another write came first returns None.
+
         Raises:
-            AuthError: STORE_UNAVAILABLE: what was written is not known to be safe.
+            AuthError: STORE_UNAVAILABLE: what was written is not known to be safe; or the write
+                that came first may be this one, which the client has repeated.
         """
-        if not self._replicas:
-            return await self.run(script, base, *arguments)
-        writing = self._replicated.run(script, base, *arguments)
-        answer, confirmed = await self._in_time(writing)
+        answer, confirmed = await self._in_time(self._write(script, base, *arguments))
         if confirmed < self._replicas:
-            raise unavailable(f"written, but confirmed by {confirmed} of {self._replicas} replicas")
+            detail = f"written, but confirmed by {confirmed} of {self._replicas} replicas"
+            raise unavailable(detail, is_unanswered=answer is not None)
         return answer
 
     async def eviction_policy(self) -> str:
@@ -127,24 +131,39 @@ class Link:
     async def _in_time(self, command: Coroutine[Any, Any, ResultT]) -> ResultT:
         # A task of its own, so that it can be abandoned: while it connects, the client swallows a
         # cancellation, and may then wait without end.
-        task = asyncio.create_task(self._in_slot(command))
+        attempts = copy_context()
+        task = asyncio.create_task(self._in_slot(command), context=attempts)
         try:
             done, _ = await asyncio.wait({task}, timeout=self._timeout_seconds)
         except asyncio.CancelledError:
             self._abandon(task)
             raise
         if not done:
+            has_begun = getcoroutinestate(command) != CORO_CREATED
             self._abandon(task)
-            raise self._unavailable(TimeoutError())
+            raise self._unavailable(TimeoutError(), is_unanswered=has_begun)
         try:
             result = task.result()
         except FAILURES as error:
-            raise self._unavailable(error) from None
+            is_lost = may_be_done(error, in_cluster=isinstance(self._client, RedisCluster))
+            is_lost = is_lost or attempts.run(lost_answer.get)
+            raise self._unavailable(error, is_unanswered=is_lost) from None
         self._has_answered = True
         return result
 
-    def _unavailable(self, error: BaseException) -> AuthError:
-        return unavailable(described(error, tls=self._tls, has_answered=self._has_answered))
+    def _unavailable(self, error: BaseException, *, is_unanswered: bool) -> AuthError:
+        detail = described(error, tls=self._tls, has_answered=self._has_answered)
+        return unavailable(detail, is_unanswered=is_unanswered)
+
+    async def _write(self, script: Script, base: str, *arguments: Argument) -> tuple[Any, int]:
+        """What a script returns, and how many replicas have confirmed it."""
+        if self._replicas:
+            answer, confirmed = await self._replicated.run(script, base, *arguments)
+        else:
+            answer, confirmed = await self._run(script, base, *arguments), 0
+        if answer is None and lost_answer.get():
+            raise unavailable("the answer to a write was lost", is_unanswered=True)
+        return answer, confirmed
 
     async def _in_slot(self, command: Coroutine[Any, Any, ResultT]) -> ResultT:
         try:

@@ -246,6 +246,6 @@ def logged_of(row: tuple[Any, ...]) -> LoggedEvent:
     return LoggedEvent(str(seq), SessionEvent(event_type, time, decode_record(body)))
 
 
-def unavailable(detail: str) -> AuthError:
+def unavailable(detail: str, *, is_unanswered: bool = False) -> AuthError:
     """What every method of the store raises when it cannot do its work."""
-    return AuthError(Reason.STORE_UNAVAILABLE, detail)
+    return AuthError(Reason.STORE_UNAVAILABLE, detail, is_unanswered=is_unanswered)

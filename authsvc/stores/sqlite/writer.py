@@ -27,10 +27,11 @@ WRITE_SECONDS = 1.5
 that the store takes no writes, and not only that there is no answer."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Write:
     operation: Callable[[Transaction], Any]
     done: asyncio.Future[Any] | None
+    has_begun: bool = False
 
 
 class Writer:
@@ -63,25 +64,26 @@ class Writer:
         """Queue a write, and return its result once it is on disk.
 
         Raises:
-            AuthError: STORE_UNAVAILABLE; nothing has been written then, or after ``WRITE_SECONDS``
-                it is not known.
+            AuthError: STORE_UNAVAILABLE. Where it ``is_unanswered``, the write had begun when
+                ``WRITE_SECONDS`` had passed; else nothing has been written, and nothing will be.
         """
         done: asyncio.Future[ResultT] = self._loop.create_future()
-        self.submit(operation, done)
+        write = self.submit(operation, done)
         try:
             async with asyncio.timeout(WRITE_SECONDS):
                 return await done
         except TimeoutError:
             raise unavailable(
                 f"{self._path}: no write has ended in {WRITE_SECONDS} s: another process holds the "
-                "file, or the disk does not answer"
+                "file, or the disk does not answer",
+                is_unanswered=write.has_begun,
             ) from None
 
     def submit(
         self,
         operation: Callable[[Transaction], ResultT],
         done: asyncio.Future[ResultT] | None = None,
-    ) -> None:
+    ) -> _Write:
         """Queue a write.
 
         Args:
@@ -94,9 +96,10 @@ class Writer:
         if self._closed:
             raise unavailable("the store is closed")
         try:
-            self._queue.put_nowait(_Write(operation, done))
+            self._queue.put_nowait(write := _Write(operation, done))
         except queue.Full:
             raise unavailable(f"{MAX_QUEUED_WRITES} writes are waiting") from None
+        return write
 
     async def close(self) -> None:
         """Run what is queued, and end the thread."""
@@ -115,7 +118,7 @@ class Writer:
                         ended = True
                         break
                     batch.append(item)
-                if batch := [write for write in batch if not _is_abandoned(write)]:
+                if batch := [write for write in batch if _begins(write)]:
                     self._commit(connection, batch)
                 if ended:
                     return
@@ -144,9 +147,11 @@ class Writer:
             self._on_removed(record.id, record)
 
 
-def _is_abandoned(write: _Write) -> bool:
-    """Whether its caller waits no longer. What has not begun by then is not begun."""
-    return write.done is not None and write.done.cancelled()
+def _begins(write: _Write) -> bool:
+    """Whether it begins now: not where its caller waits no longer."""
+    # First: a caller that gives up after the next line has to find that it has begun.
+    write.has_begun = True
+    return write.done is None or not write.done.cancelled()
 
 
 def _set_results(batch: list[_Write], results: list[Any]) -> None:

@@ -20,6 +20,7 @@ from authsvc.audit import ocsf, security
 from authsvc.audit.call_event import CallEvent, CallOutcome
 from authsvc.audit.ocsf import OcsfFormatter
 from authsvc.audit.security import SecurityEvent, SecurityEventType
+from authsvc.audit.unanswered import OUTCOME_UNKNOWN
 from authsvc.domain.resolution import Actor
 
 SCHEMAS = Path(__file__).parent / "schemas"
@@ -110,6 +111,25 @@ def test_every_type_with_no_more_than_it_needs(
     event_type: SecurityEventType, records: Records
 ) -> None:
     line_of(SecurityEvent(event_type), records)
+
+
+@pytest.mark.parametrize(
+    ("event_type", "detail", "status"),
+    [
+        ("SESSION_CREATED", "", "Success"),
+        ("SESSION_CREATED", f"{OUTCOME_UNKNOWN}: why", "Unknown"),
+        ("SESSION_REAUTHENTICATED", f"{OUTCOME_UNKNOWN}: why", "Unknown"),
+        ("SESSION_REVOKED", f"{OUTCOME_UNKNOWN}: why", "Unknown"),
+        ("TOKENS_REVOKED", f"{OUTCOME_UNKNOWN}: why", "Unknown"),
+        # Details of others quote what clients have sent.
+        ("TOKEN_REJECTED", f"{OUTCOME_UNKNOWN}: why", "Failure"),
+    ],
+)
+def test_an_unknown_outcome_is_no_success(
+    event_type: str, detail: str, status: str, records: Records
+) -> None:
+    event = SecurityEvent(SecurityEventType(event_type), detail=detail)
+    assert line_of(event, records)["status"] == status
 
 
 @pytest.mark.parametrize(("subject", "activity_id"), [("alice", 1), ("", 99)])

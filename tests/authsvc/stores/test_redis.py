@@ -8,7 +8,7 @@ import os
 import secrets
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +25,7 @@ from authsvc.net.development_certificates import write_development_certificates
 from authsvc.stores import STALENESS_BOUND_SECONDS
 from authsvc.stores.documents import Document
 from authsvc.stores.redis import scripts, tasks
+from authsvc.stores.redis.link import MAX_IN_FLIGHT
 from authsvc.stores.redis.records import decode_value, encode_value
 from authsvc.stores.redis.server import RedisServer, server_at
 from authsvc.stores.redis.store import RedisStore
@@ -33,7 +34,7 @@ from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.proxy import proxied
 from tests.support.shared_valkey import fresh_prefix, let_go, shared_cluster, shared_valkey
 from tests.support.sockets import serving_tcp
-from tests.support.valkey import Valkey, cluster, sentinel, single, with_replica
+from tests.support.valkey import Valkey, cluster, free_port, sentinel, single, with_replica
 
 pytestmark = pytest.mark.anyio
 
@@ -455,6 +456,57 @@ async def test_scripts_that_the_server_has_dropped_are_sent_again(server: RedisS
         assert await store.put(next_of(record()), EventType.REAUTHENTICATED)
 
 
+# Lost answers.
+
+
+async def is_unanswered(write: Awaitable[object]) -> bool:
+    with pytest.raises(AuthError) as caught:
+        await write
+    assert caught.value.reason is Reason.STORE_UNAVAILABLE
+    return caught.value.is_unanswered
+
+
+async def test_a_write_that_the_client_repeats_may_have_come_first_itself() -> None:
+    async with proxied(shared_valkey().address) as proxy, opened(proxy.url) as store:
+        # The server has the scripts from now on.
+        assert await store.put(record("other"), EventType.CREATED)
+        assert await store.set_not_before(NotBefore(1.0, 1.0, "idp", "bob"))
+        proxy.lose_answer(scripts.PUT.sha.encode())
+        assert await is_unanswered(store.put(record(), EventType.CREATED))
+        assert await store.get("s") is not None
+        assert await store.put(record(), EventType.CREATED) is None
+        # One that does the same each time may be repeated.
+        proxy.lose_answer(scripts.SET_NOT_BEFORE.sha.encode())
+        assert await store.set_not_before(NotBefore(5.0, 1.0, "idp", "bob"))
+
+
+async def test_a_write_without_an_answer_may_have_been_made_once_it_was_sent() -> None:
+    async with (
+        proxied(shared_valkey().address) as proxy,
+        opened(proxy.url, timeout_seconds=0.3) as store,
+    ):
+        proxy.freeze()
+        assert await is_unanswered(store.put(record(), EventType.CREATED))
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            for _ in range(MAX_IN_FLIGHT):
+                await store._link._slots.acquire()
+        assert not await is_unanswered(store.put(record(), EventType.CREATED))
+        proxy.mend()
+
+
+async def test_a_write_that_the_server_refuses_or_never_gets_is_not_made(
+    server: RedisServer,
+) -> None:
+    async with opened(server) as store:
+        base = store._partitions.of("s").base
+        await store._link.ask("SET", f"{base}:events", "no stream")
+        assert not await is_unanswered(store.put(record(), EventType.CREATED))
+        await store._link.ask("DEL", f"{base}:events")
+    assert not await is_unanswered(store.put(record(), EventType.CREATED))
+    async with opened(f"redis://127.0.0.1:{free_port()}") as unreachable:
+        assert not await is_unanswered(unreachable.put(record(), EventType.CREATED))
+
+
 # Replication.
 
 
@@ -464,8 +516,9 @@ async def test_a_write_is_acknowledged_once_replicas_have_it(tmp_path: Path) -> 
         async with opened(server, timeout_seconds=WAITING_SECONDS) as store:
             assert await store.put(record(), EventType.CREATED)
             pair.replica.pause()
-            with pytest.raises(AuthError, match="confirmed by 0 of 1"):
+            with pytest.raises(AuthError, match="confirmed by 0 of 1") as caught:
                 await store.put(next_of(record()), EventType.REVOKED)
+            assert caught.value.is_unanswered
             pair.replica.resume()
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 stored = await store.get("s")

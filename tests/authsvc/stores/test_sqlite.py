@@ -9,7 +9,9 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 from collections import Counter
+from collections.abc import Awaitable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +31,7 @@ from authsvc.stores.documents import Document
 from authsvc.stores.memory import MemoryStore
 from authsvc.stores.sqlite import SqliteStore, listing
 from authsvc.stores.sqlite.schema import connect_read_only
+from authsvc.stores.sqlite.transaction import Transaction
 from tests.support.bounds import TIMEOUT_SECONDS
 
 pytestmark = pytest.mark.anyio
@@ -394,6 +397,33 @@ async def test_an_abandoned_write_does_not_stop_the_writer(tmp_path: Path) -> No
         task.cancel()
     async with asyncio.timeout(TIMEOUT_SECONDS):
         assert await put(store, record("last"))
+    await store.close()
+
+
+async def test_a_write_may_have_been_made_once_it_has_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = await opened(tmp_path / "db")
+    held, release = threading.Event(), threading.Event()
+
+    def hold(_: Transaction) -> None:
+        held.set()
+        release.wait(TIMEOUT_SECONDS)
+
+    async def is_unanswered(write: Awaitable[object]) -> bool:
+        with pytest.raises(AuthError, match="no write has ended") as caught:
+            await write
+        return caught.value.is_unanswered
+
+    monkeypatch.setattr("authsvc.stores.sqlite.writer.WRITE_SECONDS", 0.1)
+    begun = asyncio.create_task(is_unanswered(store._writer.run(hold)))
+    assert await asyncio.to_thread(held.wait, TIMEOUT_SECONDS)
+    assert not await is_unanswered(put(store, record("s")))
+    assert await begun
+    release.set()
+    monkeypatch.undo()
+    assert await put(store, record("last"))
+    assert await store.get("s") is None
     await store.close()
 
 
