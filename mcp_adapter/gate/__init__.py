@@ -28,6 +28,7 @@ Caller:
 
 - ``inner_requests``: the request as the app sees it
 - ``caller_checks``: whether the caller may still have a response that streams, at an interval
+- ``loop_lag``: a warning where a blocked event loop keeps them from their answers
 - ``request_credentials``: credentials for it, for as long as it is served
 - ``callers``: ``Caller``, the principal that tools get, with these credentials
 - ``framework_users``: the caller where frameworks look for it

@@ -48,12 +48,21 @@ class CallerChecks:
     Args:
         check: asks.
         log_fields: the fields of log lines that say whom the response is for.
+        on_lag: told by how many seconds a check that got no answer in time has ended too late:
+            for so long nothing else could run.
     """
 
-    def __init__(self, check: Check, log_fields: Callable[[], Mapping[str, str]]) -> None:
+    def __init__(
+        self,
+        check: Check,
+        log_fields: Callable[[], Mapping[str, str]],
+        on_lag: Callable[[float], object],
+    ) -> None:
         self._check = check
         self._log_fields = log_fields
+        self._on_lag = on_lag
         self._admitted_at = monotonic()
+        self._due_at = self._admitted_at
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         self._first_check: asyncio.Event | None = None
@@ -103,11 +112,12 @@ class CallerChecks:
         is_overdue = now > self._admitted_at + CHECK_SECONDS
         if is_overdue and not has_known_length(start):
             self._first_check = asyncio.Event()
+            self._due_at = now
             self._begin_task(checks)
             return
-        since = now if is_overdue else self._admitted_at
+        self._due_at = (now if is_overdue else self._admitted_at) + CHECK_SECONDS
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(since + CHECK_SECONDS - now, self._begin_task, checks)
+        self._timer = loop.call_later(self._due_at - now, self._begin_task, checks)
 
     def _begin_task(self, checks: Callable[[], Coroutine[Any, Any, None]]) -> None:
         self._task = asyncio.get_running_loop().create_task(checks())
@@ -122,7 +132,8 @@ class CallerChecks:
         began = monotonic()
         while (refusal := await self._refusal()) is None or is_excused(refusal):
             self._release()
-            await asyncio.sleep(began + CHECK_SECONDS - monotonic())
+            self._due_at = began + CHECK_SECONDS
+            await asyncio.sleep(self._due_at - monotonic())
             began = monotonic()
         await end(refusal)
 
@@ -147,6 +158,7 @@ class CallerChecks:
                         return None
                     await asyncio.sleep(RETRY_SECONDS)
         except TimeoutError:
+            self._on_lag(monotonic() - self._due_at - ANSWER_SECONDS)
             return refusal
         except Exception as error:  # noqa: BLE001 - a check that fails ends its stream
             name = type(error).__name__

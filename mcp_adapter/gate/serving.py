@@ -16,6 +16,7 @@ from mcp_adapter.gate import lingering, request_credentials, session_ids
 from mcp_adapter.gate.call_audit import AuditedExchange
 from mcp_adapter.gate.filtered_responses import FilteredResponse
 from mcp_adapter.gate.list_filter import ListFilter, asks_for_list, plainly_answered
+from mcp_adapter.gate.loop_lag import LoopLag
 from mcp_adapter.gate.new_sessions import NewSessions
 from mcp_adapter.gate.pacing import wait_while_connected
 from mcp_adapter.gate.responses import response_of
@@ -54,6 +55,7 @@ class Serving:
         self._max_unread_bytes = max_unread_bytes
         self._log = refusal_log
         self._lists = lists
+        self._loop_lag = LoopLag()
 
     async def serve(
         self,
@@ -90,6 +92,7 @@ class Serving:
             log_fields=partial(log_fields, request.session_id, resolution),
             on_end=None if audited is None else audited.ended,
             on_complete=None if credentials is None else credentials.end,
+            on_lag=self._loop_lag.report,
         )
         response: Send = session_ids.SessionResponse(watched.send, request.session_id)
         message = inner["state"].get("mcp_message")
@@ -135,6 +138,7 @@ class Serving:
             log_fields=lambda: log_fields(initialized.session_id, resolution),
             on_end=None if audited is None else audited.ended,
             on_complete=None if credentials is None else credentials.end,
+            on_lag=self._loop_lag.report,
         )
         session_id_of = partial(self._new_sessions.session_id, request, resolution)
         # In the audit the call has failed, by its status: the app has executed it.

@@ -49,6 +49,7 @@ class Watched:
             for nothing.
         on_complete: called once no more of the response is to come, which may be several times;
             None for nothing.
+        on_lag: told of checks that the event loop has kept from their answers, in seconds.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Watched:
         log_fields: Callable[[], Mapping[str, str]] = dict,
         on_end: Callable[[Refusal], None] | None = None,
         on_complete: Callable[[], None] | None = None,
+        on_lag: Callable[[float], object] = float,
     ) -> None:
         self._send = send
         self._refuse = refuse
@@ -70,7 +72,7 @@ class Watched:
         self._log_fields = log_fields
         self._on_end = on_end
         self._on_complete = on_complete
-        self._checks = CallerChecks(check, log_fields)
+        self._checks = CallerChecks(check, log_fields, on_lag)
         # Not None: asyncio runs each coroutine in a task.
         self._task = cast("asyncio.Task[Any]", asyncio.current_task())
         self._cancelling = 0

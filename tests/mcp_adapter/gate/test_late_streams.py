@@ -423,6 +423,70 @@ async def test_a_silent_call_that_is_kept_alive_ends_with_its_caller(
     assert "needs an access token" in response.text
 
 
+# A blocked event loop.
+
+
+@pytest.mark.parametrize(("seconds", "warnings"), [(0.3, 1), (0.05, 0)])
+async def test_a_blocked_event_loop_is_logged_once_a_minute(
+    resolver: MemoryResolver,
+    now: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    seconds: float,
+    warnings: int,
+) -> None:
+    """Not a slow authsvc: the timeout of a check ends that in time."""
+
+    async def check(*_: object) -> None:
+        now.advance(seconds)
+        await anyio.sleep_forever()
+
+    async def answer(request: Request) -> Response:
+        return streamed(EVENT_STREAM)
+
+    monkeypatch.setattr(caller_checks, "ANSWER_SECONDS", 0.0)
+    monkeypatch.setattr(RequestResolver, "check", check)
+    late = Late(answer)
+    async with gated(late, resolver) as endpoint:
+        for _ in range(2):
+            late.asked, late.may_answer = anyio.Event(), anyio.Event()
+            response, _ = await answered_late(late, endpoint, now, nothing, body=request("ping"))
+            assert "SERVICE_UNAVAILABLE" in response.text
+
+    lines = [it.getMessage() for it in caplog.records if "event loop" in it.getMessage()]
+    assert len(lines) == warnings
+    for line in lines:
+        assert line.startswith("the event loop was blocked for 0.3 s or more")
+        assert "asyncio.to_thread" in line
+
+
+@pytest.mark.parametrize(("outcomes", "lag"), [([], 2.5), ([None], 0.5)])
+async def test_the_lag_of_a_check_is_counted_from_when_it_was_due(
+    now: Clock, monkeypatch: pytest.MonkeyPatch, outcomes: list[Exception | None], lag: float
+) -> None:
+    """The first begins 2 s late. The last, which may be another one, ends 0.5 s late."""
+    monkeypatch.setattr(caller_checks, "CHECK_SECONDS", 0.0)
+    monkeypatch.setattr(caller_checks, "ANSWER_SECONDS", 0.0)
+    served = Served(outcomes)
+    hung = served.check
+
+    async def check() -> None:
+        if served.checks == len(outcomes):
+            now.advance(0.5)
+        await hung()
+
+    served.check = check  # type: ignore[method-assign]
+
+    async def app(send: Send) -> None:
+        await send(start())
+        now.advance(2.0)
+        await anyio.sleep_forever()
+
+    await served.by(app)
+
+    assert served.lags == [lag]
+
+
 # What comes in one piece is finished.
 
 
@@ -480,6 +544,7 @@ class Served:
         outcomes: of the checks, in their order; None lets the stream go on.
         sent: to the client.
         refusals: by which the request was answered in the app's place.
+        lags: of checks without an answer, in seconds.
     """
 
     outcomes: list[Exception | None]
@@ -487,6 +552,7 @@ class Served:
     checks: int = 0
     sent: list[Message] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
+    lags: list[float] = field(default_factory=list)
 
     async def check(self) -> None:
         """The next outcome; none when there are no more."""
@@ -512,7 +578,7 @@ class Served:
         async def receive() -> Message:
             raise AssertionError
 
-        watched = Watched(send, self.check, refuse, self.request_id)
+        watched = Watched(send, self.check, refuse, self.request_id, on_lag=self.lags.append)
         with anyio.fail_after(DEADLINE_SECONDS):
             await watched.serve(serve, {}, receive, watched.send)
 
