@@ -6,6 +6,7 @@ import asyncio
 import logging
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,6 +32,12 @@ if TYPE_CHECKING:
 _MEND_CONFIGURATION = (
     "Correct the setting, or the file that it names. `check-config` says whether all are right."
 )
+
+_MAX_THREADS = 64
+"""Threads that look up names and read files."""
+
+_MAX_SHOWN = 5
+"""Checks that a line of progress names."""
 
 _COLOURS = {"ok": "green", "note": "cyan", "warn": "yellow", "fail": "red"}
 
@@ -74,8 +81,8 @@ def command(
     Checks the configurations, what a gateway lets through, the adapter's answers, the connection
     to every replica, issuers, introspection, the store, their clocks, the keys of
     assertions, the receiver of signals and the broker. With an operator's service token or
-    certificate, also checks the running service's status. Changes nothing. --timeout-seconds bounds
-    each check.
+    certificate, also checks the running service's status. Changes nothing. All checks run at the
+    same time; --timeout-seconds bounds each, and twice that all of them.
 
     Exit code 0 if nothing fails; warnings do not count.
     """
@@ -86,14 +93,8 @@ def command(
     target = connection.target if is_given else None
     with _unlogged():
         checks = _checks(config, adapter_config, adapter_url, gate, envoy, connection, target)
-        findings = asyncio.run(_printed(checks, connection.timeout_seconds, as_json=as_json))
-    levels = [str(finding.level) for finding in findings]
-    if as_json:
-        print_json({"healthy": "fail" not in levels, "findings": list(map(_document, findings))})
-    else:
-        failed, warned = levels.count("fail"), levels.count("warn")
-        print_line(f"{plural(failed, 'failure')}, {plural(warned, 'warning')}.")
-    sys.exit(1 if "fail" in levels else 0)
+        failed = asyncio.run(_report(checks, connection.timeout_seconds, as_json=as_json))
+    sys.exit(1 if failed else 0)
 
 
 @contextmanager
@@ -130,15 +131,40 @@ def _check_urls(
         raise Failure(f"--envoy is a file, or a URL like http://127.0.0.1:9901: it {fault}")
 
 
-async def _printed(checks: list[Check], seconds: float, *, as_json: bool) -> list[Finding]:
+async def _report(checks: list[Check], seconds: float, *, as_json: bool) -> bool:
+    """Print all findings; whether something fails.
+
+    Here, and not after the loop has ended: that waits for threads, such as one that looks up a name
+    or reads a disk that hangs.
+    """
     from authsvc.diagnosis import diagnose
 
+    # Of the default ones, a few that hang would keep all others waiting.
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_MAX_THREADS))
     findings = []
-    async for finding in diagnose(checks, timeout_seconds=seconds):
+    waiting = _print_waiting if sys.stderr.isatty() else _print_nothing
+    async for finding in diagnose(checks, timeout_seconds=seconds, waiting=waiting):
         findings.append(finding)
         if not as_json:
             _print(finding)
-    return findings
+    levels = [str(finding.level) for finding in findings]
+    failed, warned = levels.count("fail"), levels.count("warn")
+    if as_json:
+        print_json({"healthy": not failed, "findings": list(map(_document, findings))})
+    else:
+        print_line(f"{plural(failed, 'failure')}, {plural(warned, 'warning')}.")
+    return failed > 0
+
+
+def _print_waiting(checks: list[Check]) -> None:
+    """Progress, for somebody at a terminal."""
+    names = [f"{it.subject} {it.name}".rstrip() for it in checks]
+    more = f" and {len(names) - _MAX_SHOWN} more" if len(names) > _MAX_SHOWN else ""
+    print_line(f"      … waiting for {', '.join(names[:_MAX_SHOWN])}{more}", err=True)
+
+
+def _print_nothing(checks: list[Check]) -> None:
+    """Without a terminal."""
 
 
 def _print(finding: Finding) -> None:

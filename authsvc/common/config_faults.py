@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from authsvc.common.settings import ConfigError
@@ -25,16 +25,12 @@ class ConfigFaults:
         self._lines[line] = None
 
     @contextmanager
-    def gathered(self, rename: Callable[[str], str] = str) -> Iterator[None]:
-        """Keep what a ``ConfigError`` of the block says.
-
-        Args:
-            rename: makes the line that is kept of each of its lines.
-        """
+    def gathered(self) -> Iterator[None]:
+        """Keep what a ``ConfigError`` of the block says."""
         try:
             yield
         except ConfigError as error:
-            self._lines |= dict.fromkeys(map(rename, str(error).splitlines()))
+            self._lines |= dict.fromkeys(str(error).splitlines())
 
     def check(self) -> None:
         """

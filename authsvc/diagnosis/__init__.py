@@ -1,20 +1,25 @@
 """Faults between the adapter and the store, and their remedies.
 
-Each check examines one thing, for a bounded time, and changes nothing that remains. A check that
-fails does not stop the others.
+Each check examines one thing, for a bounded time, and changes nothing that remains. They run at the
+same time: one that fails or hangs stops and delays none of the others.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 
 from authsvc.common.settings import ConfigError
 from authsvc.domain.errors import AuthError
 from authsvc.tokens.keys import KeyLoadError
+
+PROGRESS_SECONDS = 2.0
+"""Time without a result after which a caller is told what is waited for."""
 
 
 class Level(StrEnum):
@@ -67,49 +72,149 @@ class Report:
         self.findings.append(Finding(Level.FAIL, self.subject, text, remedy))
 
 
-@dataclass(frozen=True, slots=True)
+Look = Callable[[Report], Awaitable[None]]
+"""Looks at something, and reports on it."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Check:
     """One check.
 
     Attributes:
         subject: what it checks.
-        run: does the check. ``OSError``, ``AuthError``, ``ConfigError`` and ``KeyLoadError`` that
-            it raises become findings.
+        run: does the check. What it raises becomes a finding.
         remedy: what to do if it raises or takes too long.
+        name: which one of its subject it checks, such as a URL; empty where there is only one.
+        after: another check, whose result this one uses; None to run with all others.
     """
 
     subject: str
-    run: Callable[[Report], Awaitable[None]]
+    run: Look
     remedy: str
+    name: str = ""
+    after: Check | None = None
 
 
-async def diagnose(checks: Iterable[Check], *, timeout_seconds: float) -> AsyncIterator[Finding]:
-    """Run all checks, one after the other.
+Waiting = Callable[[list[Check]], None]
+"""Is called with the checks that have not ended, while their findings are waited for."""
+
+
+async def diagnose(
+    checks: Iterable[Check], *, timeout_seconds: float, waiting: Waiting = lambda _: None
+) -> AsyncIterator[Finding]:
+    """Run all checks at the same time.
 
     Args:
         checks: in the order of the chain.
-        timeout_seconds: how long each may take.
+        timeout_seconds: how long each may take. All of them take as long at most; twice as long
+            where one has to wait for another.
+        waiting: is called whenever nothing has ended for ``PROGRESS_SECONDS``.
 
     Yields:
-        The findings, each when it is known. A fault of the configuration that several checks meet
-        is reported once.
+        The findings, in the order of the checks; each when it and those before it are known. A
+        fault of the configuration that several checks meet is reported once.
     """
-    reported: set[str] = set()
+    running: dict[Check, asyncio.Task[_Outcome]] = {}
     for check in checks:
-        report = Report(check.subject)
-        try:
-            async with asyncio.timeout(timeout_seconds):
-                await check.run(report)
-        except TimeoutError:
-            report.fail(f"no answer in {timeout_seconds:g} s", check.remedy)
-        except ConfigError as error:
-            if str(error) not in reported:
-                report.fail(str(error), check.remedy)
-        except (OSError, AuthError, KeyLoadError) as error:
-            report.fail(str(error), check.remedy)
-        for finding in report.findings:
-            reported.add(finding.text)
-            yield finding
+        before = None if check.after is None else running[check.after]
+        running[check] = asyncio.create_task(_outcome(check, timeout_seconds, before))
+    reported: set[str] = set()
+    try:
+        for task in running.values():
+            await _ended(task, running, waiting)
+            for finding in task.result().new_to(reported):
+                yield finding
+    finally:
+        for task in running.values():
+            task.cancel()
+
+
+async def _ended(
+    task: asyncio.Task[_Outcome],
+    running: Mapping[Check, asyncio.Task[_Outcome]],
+    waiting: Waiting,
+) -> None:
+    while not task.done():
+        pending = [it for it in running.values() if not it.done()]
+        done, _ = await asyncio.wait(
+            pending, timeout=PROGRESS_SECONDS, return_when=asyncio.FIRST_COMPLETED
+        )
+        if not done:
+            waiting([check for check, it in running.items() if not it.done()])
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What a check has found, and faults of the configuration that others may meet as well."""
+
+    report: Report
+    faults: list[Finding]
+
+    def new_to(self, reported: set[str]) -> list[Finding]:
+        """The findings, without faults that are in ``reported``; their texts are added to it."""
+        found = [*self.report.findings, *(it for it in self.faults if it.text not in reported)]
+        reported.update(it.text for it in found)
+        return found
+
+
+async def _outcome(
+    check: Check, timeout_seconds: float, before: asyncio.Task[_Outcome] | None
+) -> _Outcome:
+    """The outcome of a check that begins once ``before`` has ended."""
+    if before is not None:
+        await asyncio.wait([before])
+    report, faults = Report(check.subject), list[Finding]()
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            faults = await _faults_of(check.run, report, check.remedy)
+    except TimeoutError:
+        which = f"{check.name}: " if check.name else ""
+        report.fail(f"{which}did not answer in {timeout_seconds:g} s", check.remedy)
+    return _Outcome(report, faults)
+
+
+async def _faults_of(look: Look, report: Report, remedy: str) -> list[Finding]:
+    """Faults of the configuration that a look raises; what else it raises is in its report."""
+    try:
+        await look(report)
+    except ConfigError as error:
+        lines = str(error).splitlines()
+        return [Finding(Level.FAIL, report.subject, line, remedy) for line in lines]
+    except (OSError, AuthError, KeyLoadError) as error:
+        report.fail(str(error) or type(error).__name__, remedy)
+    except Exception as error:  # noqa: BLE001 - reported; it ends no other check
+        report.fail(f"the check failed unexpectedly: {_described(error)}", _REPORT_IT)
+    return []
+
+
+_REPORT_IT = "This is a fault of doctor itself: report it with this line."
+
+
+def _described(error: Exception) -> str:
+    """Its type and the line that raised it, without its message, which may quote a secret."""
+    *_, frame = traceback.extract_tb(error.__traceback__)
+    return f"{type(error).__name__} in {Path(frame.filename).name}, line {frame.lineno}"
+
+
+async def side_by_side(report: Report, looks: Iterable[Look], remedy: str) -> None:
+    """Look at several things of one check at the same time.
+
+    Args:
+        report: gets the findings of all, in their order; where the check takes too long, those
+            that there are.
+        looks: each is given a report of its own.
+        remedy: what to do if one of them raises.
+    """
+    parts = [(Report(report.subject), look) for look in looks]
+
+    async def run(part: Report, look: Look) -> None:
+        part.findings += await _faults_of(look, part, remedy)
+
+    try:
+        await asyncio.gather(*(run(part, look) for part, look in parts))
+    finally:
+        for part, _ in parts:
+            report.findings += part.findings
 
 
 PROXY_VARIABLES = (

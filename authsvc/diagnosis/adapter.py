@@ -100,6 +100,7 @@ def running(settings: AdapterSettings, url: str) -> Check:
         "adapter",
         check,
         "Start it with `mcp-adapter serve`. If it listens elsewhere, give --adapter-url.",
+        url,
     )
 
 

@@ -52,19 +52,27 @@ def checks(settings: Settings) -> list[Check]:
     table, keys = settings.assertions, _Keys()
     if table is None:
         return []
+    stored = None
+    if table.encryption_key_file is not None:
+        look = partial(_look_at_stored, settings=settings, table=table, keys=keys)
+        stored = Check("assertions", look, "See the findings on the store.", "the stored keys")
     published = Check(
         "assertions",
         partial(_look_at_published, settings=settings, table=table, keys=keys),
         f"{UNANSWERED} {_NOT_PUBLISHED}",
+        _url_of(settings, table),
+        after=stored,
     )
-    if table.encryption_key_file is None:
-        return [published]
-    stored = Check(
-        "assertions",
-        partial(_look_at_stored, settings=settings, table=table, keys=keys),
-        "See the findings on the store.",
-    )
-    return [stored, published]
+    return [published] if stored is None else [stored, published]
+
+
+def _url_of(settings: Settings, table: AssertionSettings) -> str:
+    scheme = "http" if _tls_of(settings, table) is None else "https"
+    return f"{scheme}://{from_here(table.listen)}{JWKS_PATH}"
+
+
+def _tls_of(settings: Settings, table: AssertionSettings) -> TlsSettings | None:
+    return None if is_local(table.listen) else settings.tls
 
 
 async def _look_at_stored(
@@ -110,10 +118,9 @@ async def _stored(settings: Settings) -> Document | None:
 async def _look_at_published(
     report: Report, *, settings: Settings, table: AssertionSettings, keys: _Keys
 ) -> None:
-    tls = None if is_local(table.listen) else settings.tls
-    url = f"{'http' if tls is None else 'https'}://{from_here(table.listen)}{JWKS_PATH}"
+    url = _url_of(settings, table)
     try:
-        status, content = await _get(url, tls)
+        status, content = await _get(url, _tls_of(settings, table))
     except httpx2.HTTPError as error:
         report.fail(f"{url}: {cause_of(error) or type(error).__name__}", _NOT_PUBLISHED)
         return

@@ -18,6 +18,9 @@ EMPTY_BYTES = 100 << 20
 """Free space below which to fail."""
 
 
+_DISK_HANGS = "Its file system hangs: the system's log says why."
+
+
 def checks(settings: Settings | None, adapter: AdapterSettings | None) -> list[Check]:
     """The checks of the files that these configurations name.
 
@@ -29,7 +32,7 @@ def checks(settings: Settings | None, adapter: AdapterSettings | None) -> list[C
     of_adapter = adapter.audit.file if adapter is not None else None
     files = (("audit_file", own), ("[audit] file of the adapter", of_adapter))
     found = [
-        Check("audit", partial(_look, setting=setting, file=file), "")
+        Check("audit", partial(_look, setting=setting, file=file), _DISK_HANGS, str(file))
         for setting, file in files
         if file is not None
     ]

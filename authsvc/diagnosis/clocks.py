@@ -20,6 +20,9 @@ from authsvc.server.config import Settings
 from authsvc.server.egress import FetchSettings, fetcher_of
 from authsvc.tokens.discovery import metadata_urls
 
+PEER_SECONDS = 4.0
+"""How long one clock may take, so that one that does not answer hides none of the others."""
+
 _UNKNOWN = "Synchronise both clocks (NTP); a third clock shows which one is wrong."
 _OURS = "This machine's clock is wrong: most of the others agree. Synchronise it (NTP)."
 _THEIRS = "That clock is wrong: this machine's agrees with most. Synchronise it (NTP)."
@@ -128,7 +131,7 @@ async def _of_store(settings: Settings) -> float | None:
 
 async def compare(report: Report, *, peers: Collection[Peer]) -> None:
     """Compare all clocks with ours."""
-    measured = await asyncio.gather(*(peer.offset() for peer in peers))
+    measured = await asyncio.gather(*map(_measured, peers))
     offsets = {peer: it for peer, it in zip(peers, measured, strict=True) if it is not None}
     right = agreed({peer.machine: offset for peer, offset in offsets.items()}.values())
     for peer, offset in offsets.items():
@@ -140,6 +143,15 @@ async def compare(report: Report, *, peers: Collection[Peer]) -> None:
             report.warn(text, remedy)
         else:
             report.ok(text)
+
+
+async def _measured(peer: Peer) -> float | None:
+    """The offset of a clock; None where it cannot be measured, or not in time."""
+    try:
+        async with asyncio.timeout(PEER_SECONDS):
+            return await peer.offset()
+    except TimeoutError:
+        return None  # a finding on the issuer, or on the store
 
 
 def agreed(offsets: Collection[float]) -> float | None:

@@ -41,7 +41,7 @@ def check(url: str, settings: Settings | None) -> Check:
         url: the endpoint of the MCP server, as its clients know it.
         settings: of authsvc; None where they are not at hand.
     """
-    return Check("gate", partial(_look_at, url=url, settings=settings), _REMEDY)
+    return Check("gate", partial(_look_at, url=url, settings=settings), _REMEDY, url)
 
 
 async def _look_at(report: Report, *, url: str, settings: Settings | None) -> None:

@@ -33,7 +33,8 @@ def checks(settings: Settings) -> list[Check]:
     if table is None:
         return []
     too_slow = remedy_of_failure(Failure.TIMEOUT, _place(table))
-    return [Check("introspection", partial(_ask, table=table), f"{too_slow} {_UNTIL_THEN}")]
+    remedy, where = f"{too_slow} {_UNTIL_THEN}", shown_url(table.endpoint)
+    return [Check("introspection", partial(_ask, table=table), remedy, where)]
 
 
 def _place(table: IntrospectionSettings) -> Place:

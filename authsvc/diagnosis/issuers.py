@@ -40,7 +40,7 @@ _WITHDRAWN = (
 def checks(settings: Settings) -> list[Check]:
     """The checks of each configured issuer."""
     return [
-        Check("issuer", partial(_look_at, issuer=issuer), _remedy(issuer))
+        Check("issuer", partial(_look_at, issuer=issuer), _remedy(issuer), issuer.issuer)
         for issuer in settings.issuers
     ]
 

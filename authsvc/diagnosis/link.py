@@ -7,6 +7,7 @@ import asyncio
 import ssl
 import time
 from dataclasses import dataclass
+from functools import partial
 
 from cryptography import x509
 
@@ -14,7 +15,7 @@ from authsvc.client import AuthClient, ClientTls
 from authsvc.client.health import Health, probe
 from authsvc.client.targets import Endpoint, Targets, endpoints_of, look_up
 from authsvc.client.tls_context import context_of
-from authsvc.diagnosis import Check, Report, cause
+from authsvc.diagnosis import Check, Report, cause, side_by_side
 from authsvc.diagnosis.certificates import report_validity, validity_stated
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.net.addresses import split
@@ -64,16 +65,17 @@ def replicas(target: str, tls: ClientTls | None, timeout_seconds: float) -> Chec
     Args:
         target: as ``AuthClient`` takes it.
         tls: the adapter's; None in the clear.
-        timeout_seconds: for all of them together.
+        timeout_seconds: for all of them, which are looked at at the same time.
     """
+
+    remedy = f"{_TO_CLIENTS.unreachable} Or raise --timeout-seconds."
 
     async def check(report: Report) -> None:
         endpoints = await replicas_at(target)
-        each = timeout_seconds / (2 * max(1, len(endpoints)))
-        for endpoint in endpoints:
-            await look_at(report, endpoint, tls, each, _TO_CLIENTS)
+        look = partial(look_at, tls=tls, timeout_seconds=timeout_seconds / 2, advice=_TO_CLIENTS)
+        await side_by_side(report, (partial(look, endpoint=it) for it in endpoints), remedy)
 
-    return Check("authsvc", check, f"{_TO_CLIENTS.unreachable} Or raise --timeout-seconds.")
+    return Check("authsvc", check, remedy, target)
 
 
 def caller(target: str, tls: ClientTls | None, resource: str, timeout_seconds: float) -> Check:
@@ -82,7 +84,7 @@ def caller(target: str, tls: ClientTls | None, resource: str, timeout_seconds: f
     async def ask(report: Report) -> None:
         await _ask(report, target, tls, resource, timeout_seconds)
 
-    return Check("caller", ask, "See the findings on authsvc above.")
+    return Check("caller", ask, "See the findings on authsvc above.", target)
 
 
 async def replicas_at(target: str) -> list[Endpoint]:

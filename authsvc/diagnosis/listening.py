@@ -48,7 +48,8 @@ def check(settings: Settings, tls: ClientTls | None, timeout_seconds: float) -> 
             needs_certificate=needs_certificate,
         )
 
-    return Check("authsvc", look, f"{_ADVICE.unreachable} Or raise --timeout-seconds.")
+    remedy = f"{_ADVICE.unreachable} Or raise --timeout-seconds."
+    return Check("authsvc", look, remedy, settings.listen)
 
 
 def own_certificate(table: TlsSettings) -> x509.Certificate:

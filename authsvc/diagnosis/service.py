@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack
 from functools import partial
 
 from authsvc.client import AdminClient, ClientTls
 from authsvc.common.formats import spelled_resource
-from authsvc.diagnosis import Check, Report, cause, certificates
+from authsvc.credentials.cache import CacheCounts
+from authsvc.diagnosis import Check, Look, Report, cause, certificates
 from authsvc.diagnosis.adapter import AdapterSettings
 from authsvc.diagnosis.client_credentials import check_expiry
 from authsvc.diagnosis.endpoint_remedies import Place, remedy_of_failure
@@ -18,12 +20,13 @@ from authsvc.diagnosis.reach import reach
 from authsvc.diagnosis.token_endpoints import ask_as_client, form_of, form_of_api_server
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.net.client_identity import ClientIdentity
-from authsvc.net.failures import cause_of, failure_of
-from authsvc.server.brokers import open_broker
+from authsvc.net.failures import Failure, cause_of, failure_of
+from authsvc.server.brokers import open_table
 from authsvc.server.clients import identity_of
-from authsvc.server.config import ExchangeSettings, Settings, StsSettings
+from authsvc.server.config import ExchangeSettings, Settings, StaticCredentials, StsSettings
 from authsvc.server.config.clients import EndpointSettings
-from authsvc.server.config.credential_routes import routed_tables, where_of
+from authsvc.server.config.credential_routes import RoutedTable, routed_tables, where_of
+from authsvc.server.config.credentials import CredentialTable
 from authsvc.server.config.egress import Egress
 from authsvc.server.egress import proxy_of, trust_of
 from authsvc.server.expiries import certificate_files
@@ -31,8 +34,7 @@ from authsvc.server.expiries import certificate_files
 
 def checks(settings: Settings) -> list[Check]:
     """Of authsvc's configuration."""
-    remedy = "Correct [credentials], or let authsvc reach its endpoints."
-    found = [Check("credentials", partial(_broker, settings=settings), remedy)]
+    found = [*_checks_of_credentials(settings)]
     files = certificate_files(settings)
     # Its own certificate is looked at more closely.
     files.pop("tls.certificate_file", None)
@@ -132,48 +134,66 @@ async def _certificate(report: Report, *, settings: Settings) -> None:
     check_certificate(report, str(settings.tls.certificate_file), certificate, time.time())
 
 
-async def _broker(report: Report, *, settings: Settings) -> None:
-    async with open_broker(settings) as broker:
-        if broker is None:
-            report.ok("none configured: tools get no credentials")
-            return
-    tables = settings.credentials
-    if tables.static:
-        report.ok(f"static, for {', '.join(it.role for it in tables.static)}")
-    routed = routed_tables(tables)
+def _checks_of_credentials(settings: Settings) -> Iterator[Check]:
+    """A check of each table's files, and one of each endpoint."""
+    routed = routed_tables(settings.credentials)
+    if not routed:
+        yield Check("credentials", _without_credentials, "")
     for it in routed:
         where = where_of(it, routed)
-        if isinstance(it.table, StsSettings):
-            url = it.table.endpoint_url or f"https://sts.{it.table.region}.amazonaws.com"
-            place = Place(where, "endpoint_url", it.table.proxy is not None)
-            await _reach(report, url, it.table, place)
-        elif isinstance(it.table, ExchangeSettings):
-            await _exchange(report, it.table, where)
+        look = partial(_look_at_files, it=it, routed=routed)
+        yield Check("credentials", look, f"Correct {where}.", where)
+        for place, url, reached in _endpoints(it.table, where):
+            remedy = remedy_of_failure(Failure.TIMEOUT, place)
+            yield Check("credentials", reached, remedy, f"{place.table}: {url}")
 
 
-async def _exchange(report: Report, table: ExchangeSettings, where: str) -> None:
-    await _reach_as_client(report, table, where, form_of(table))
-    if table.api_server is not None:
-        form = form_of_api_server()
-        await _reach_as_client(report, table.api_server, f"{where}.api_server", form)
-    if table.service_account:
-        place = Place(where, "service_account_endpoint", table.proxy is not None)
-        await _reach(report, table.service_account_endpoint, table, place)
+async def _without_credentials(report: Report) -> None:
+    report.ok("none configured: tools get no credentials")
+
+
+async def _look_at_files(report: Report, *, it: RoutedTable, routed: Sequence[RoutedTable]) -> None:
+    async with AsyncExitStack() as closing:
+        await open_table(it, routed, closing, CacheCounts())
+    if isinstance(it.table, StaticCredentials):
+        report.ok(f"static, for {it.table.role}")
+
+
+def _endpoints(table: CredentialTable, where: str) -> Iterator[tuple[Place, str, Look]]:
+    """The endpoints of a table: the setting of each, its URL, and what looks at it."""
+    if isinstance(table, StsSettings):
+        url = table.endpoint_url or f"https://sts.{table.region}.amazonaws.com"
+        place = Place(where, "endpoint_url", table.proxy is not None)
+        yield place, url, partial(_reach, url=url, table=table, place=place)
+    elif isinstance(table, ExchangeSettings):
+        yield _as_client(table, where, form_of(table))
+        if table.api_server is not None:
+            yield _as_client(table.api_server, f"{where}.api_server", form_of_api_server())
+        if table.service_account:
+            url = table.service_account_endpoint
+            place = Place(where, "service_account_endpoint", table.proxy is not None)
+            yield place, url, partial(_reach, url=url, table=table, place=place)
+
+
+def _as_client(
+    table: EndpointSettings, where: str, form: Mapping[str, str]
+) -> tuple[Place, str, Look]:
+    place = Place(where, has_proxy=table.proxy is not None, is_of_client=True)
+    return place, table.endpoint, partial(_reach_as_client, table=table, place=place, form=form)
 
 
 async def _reach_as_client(
-    report: Report, table: EndpointSettings, where: str, form: Mapping[str, str]
+    report: Report, *, table: EndpointSettings, place: Place, form: Mapping[str, str]
 ) -> None:
     """Report whether an endpoint accepts connections, with authsvc's certificate where it has one,
     whether what authsvc authenticates by expires, and whether the endpoint takes it."""
-    identity = identity_of(table, where, trust_of(table, where))
-    if check_expiry(report, table, where, identity, time.time()):
-        place = Place(where, has_proxy=table.proxy is not None, is_of_client=True)
-        if await _is_reached(report, table.endpoint, table, place, identity):
-            await ask_as_client(report, table, place, form)
+    identity = identity_of(table, place.table, trust_of(table, place.table))
+    can_ask = check_expiry(report, table, place.table, identity, time.time())
+    if can_ask and await _is_reached(report, table.endpoint, table, place, identity):
+        await ask_as_client(report, table, place, form)
 
 
-async def _reach(report: Report, url: str, table: Egress, place: Place) -> None:
+async def _reach(report: Report, *, url: str, table: Egress, place: Place) -> None:
     await _is_reached(report, url, table, place)
 
 

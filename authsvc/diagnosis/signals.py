@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from functools import partial
 from http import HTTPStatus
 
@@ -13,7 +14,8 @@ from authsvc.diagnosis.key_remedies import key_remedy
 from authsvc.diagnosis.link import UNANSWERED
 from authsvc.diagnosis.reach import reach
 from authsvc.diagnosis.signal_receivers import receiver_of
-from authsvc.net.failures import cause_of, failure_of
+from authsvc.net.failures import Failure, cause_of, failure_of
+from authsvc.net.urls import shown_url
 from authsvc.server.config import Settings, SignalSettings, SignalStreamSettings
 from authsvc.server.egress import proxy_of, trust_of
 from authsvc.server.signals import own_keys
@@ -35,14 +37,25 @@ def checks(settings: Settings) -> list[Check]:
     if table is None:
         return []
     receiver = partial(_look_at_receiver, settings=settings, table=table)
-    found = [Check("signals", receiver, f"{UNANSWERED} {_NOT_LISTENING}")]
+    remedy = f"{UNANSWERED} {_NOT_LISTENING}"
+    found = [Check("signals", receiver, remedy, f"signals.listen {table.listen}")]
     for stream in table.streams:
         if stream.has_own_keys:
             remedy = f"{directly(key_remedy('proxy'))} {_NOT_VERIFIED}"
-            found.append(Check("signals", partial(_look_at_keys, stream=stream), remedy))
-        if stream.poll_url is not None or stream.verification_url is not None:
-            found.append(Check("signals", partial(_look_at_transmitter, stream=stream), ""))
+            look = partial(_look_at_keys, stream=stream)
+            found.append(Check("signals", look, remedy, f"{stream.issuer}: keys of signals"))
+        found += _checks_of_transmitter(stream)
     return found
+
+
+def _checks_of_transmitter(stream: SignalStreamSettings) -> Iterator[Check]:
+    for name in ("poll_url", "verification_url"):
+        url: str | None = getattr(stream, name)
+        if url is not None:
+            place = Place(stream.table, name, stream.proxy is not None)
+            look = partial(_look_at_transmitter, stream=stream, place=place, url=url)
+            remedy = remedy_of_failure(Failure.TIMEOUT, place)
+            yield Check("signals", look, remedy, f"{stream.issuer}: {name} {shown_url(url)}")
 
 
 def running(target: str, tls: ClientTls | None, timeout_seconds: float) -> Check:
@@ -100,16 +113,14 @@ async def _look_at_keys(report: Report, *, stream: SignalStreamSettings) -> None
     report.ok(f"{stream.issuer}: keys of signals: {len(keys.keys)}, by {where}")
 
 
-async def _look_at_transmitter(report: Report, *, stream: SignalStreamSettings) -> None:
-    for name in ("poll_url", "verification_url"):
-        url: str | None = getattr(stream, name)
-        if url is None:
-            continue
-        try:
-            await reach(url, trust_of(stream, stream.table), proxy_of(stream))
-        except OSError as error:
-            place = Place(stream.table, name, stream.proxy is not None)
-            remedy = remedy_of_failure(failure_of(error), place)
-            report.fail(f"{name} {url}: {cause_of(error) or cause(error)}", remedy)
-        else:
-            report.ok(f"{stream.issuer}: {name} is reachable")
+async def _look_at_transmitter(
+    report: Report, *, stream: SignalStreamSettings, place: Place, url: str
+) -> None:
+    name = place.url_setting
+    try:
+        await reach(url, trust_of(stream, stream.table), proxy_of(stream))
+    except OSError as error:
+        remedy = remedy_of_failure(failure_of(error), place)
+        report.fail(f"{name} {url}: {cause_of(error) or cause(error)}", remedy)
+    else:
+        report.ok(f"{stream.issuer}: {name} is reachable")

@@ -65,7 +65,8 @@ def checks(settings: Settings) -> list[Check]:
         case "sqlite":
             where = store.path.absolute()
             remedy = f"Allow authsvc's user to read and write {where} and its folder."
-            return [Check("store", partial(_look_at_sqlite, path=store.path), remedy)]
+            look = partial(_look_at_sqlite, path=store.path)
+            return [Check("store", look, remedy, str(where))]
         case "memory":
             return [Check("store", _look_at_memory, "")]
         case _:

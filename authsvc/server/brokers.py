@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
 
 from authsvc.common.config_faults import ConfigFaults
+from authsvc.common.settings import ConfigError
 from authsvc.credentials import CredentialBroker
 from authsvc.credentials.cache import CacheCounts
 from authsvc.credentials.routing import CredentialRouter
@@ -39,14 +39,35 @@ async def open_broker(
     faults, routes = ConfigFaults(), []
     async with AsyncExitStack() as closing:
         for it in tables:
-            with faults.gathered(partial(_renamed, it, tables)):
-                routes.append(it.route(await _broker(it.table, closing, of_name(it.table.name))))
+            with faults.gathered():
+                counts = of_name(it.table.name)
+                routes.append(it.route(await open_table(it, tables, closing, counts)))
         faults.check()
         yield CredentialRouter(routes)
 
 
+async def open_table(
+    it: RoutedTable, tables: Sequence[RoutedTable], closing: AsyncExitStack, counts: CacheCounts
+) -> CredentialBroker:
+    """The broker of a table.
+
+    Args:
+        it: the table.
+        tables: all of them. Where there are several of its kind, an error says which one it is.
+        closing: closes it.
+        counts: counts the lookups and calls of its cache.
+
+    Raises:
+        ConfigError: files or a URL cannot be used: one line for each.
+    """
+    try:
+        return await _broker(it.table, closing, counts)
+    except ConfigError as error:
+        lines = (_renamed(it, tables, line) for line in str(error).splitlines())
+        raise ConfigError("\n".join(lines)) from None
+
+
 def _renamed(it: RoutedTable, tables: Sequence[RoutedTable], fault: str) -> str:
-    """A fault of a table. Where there are several of its kind, it says which one it is."""
     kind = f"credentials.{it.kind}."
     if not fault.startswith(kind):
         return fault

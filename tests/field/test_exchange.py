@@ -453,9 +453,10 @@ async def test_a_certificate_of_another_key_stops_the_start(
         async with open_broker(settings):
             pass
     (told,) = [
-        it async for it in diagnose(service.checks(settings), timeout_seconds=TIMEOUT_SECONDS)
+        it
+        async for it in diagnose(service.checks(settings), timeout_seconds=TIMEOUT_SECONDS)
+        if it.level is Level.FAIL
     ]
-    assert told.level is Level.FAIL
     assert re.search(setting, told.text)
     path = tmp_path / "authsvc.toml"
     path.write_text(

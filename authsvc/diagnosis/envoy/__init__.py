@@ -27,7 +27,8 @@ def check(source: str, settings: Settings | None) -> Check:
         source: a file, or the URL of Envoy's admin listener.
         settings: of authsvc; None where they are not at hand.
     """
-    return Check("gateway", partial(_look_at, source=source, settings=settings), _REMEDY)
+    look = partial(_look_at, source=source, settings=settings)
+    return Check("gateway", look, _REMEDY, shown_url(source))
 
 
 async def _look_at(report: Report, *, source: str, settings: Settings | None) -> None:

@@ -29,6 +29,7 @@ from cryptography.x509.oid import NameOID
 
 from authsvc.cli import main
 from authsvc.client import ClientTls
+from authsvc.common.settings import ConfigError
 from authsvc.diagnosis import (
     PROXY_VARIABLES,
     Check,
@@ -36,6 +37,7 @@ from authsvc.diagnosis import (
     Level,
     Report,
     diagnose,
+    introspection,
     issuers,
     link,
     service,
@@ -205,6 +207,8 @@ async def test_health_of_either_program(chain: Path) -> None:
 
 
 async def test_checks_are_bounded_and_do_not_stop_each_other() -> None:
+    works_now = asyncio.Event()
+
     async def hangs(report: Report) -> None:
         report.ok("so far so good")
         await asyncio.Event().wait()
@@ -212,16 +216,117 @@ async def test_checks_are_bounded_and_do_not_stop_each_other() -> None:
     async def breaks(report: Report) -> None:
         raise OSError("broken")
 
+    async def is_odd(report: Report) -> None:
+        raise TypeError("may quote a secret")
+
+    async def is_configured_wrongly(report: Report) -> None:
+        raise ConfigError("one: wrong\ntwo: wrong")
+
+    async def waits(report: Report) -> None:
+        await works_now.wait()
+        report.ok("ran at the same time")
+
+    async def works(report: Report) -> None:
+        report.ok("works")
+        works_now.set()
+
+    checks = [
+        Check("a", hangs, "mend a", "https://a.example"),
+        Check("b", breaks, "mend b"),
+        Check("c", is_odd, "mend c"),
+        Check("d", is_configured_wrongly, "mend d"),
+        Check("e", is_configured_wrongly, "mend e"),
+        Check("f", waits, ""),
+        Check("g", works, ""),
+        Check("h", hangs, "mend h"),
+    ]
+    findings = await found(checks, 0.5)
+    odd = findings.pop(3)
+    assert findings == [
+        Finding(Level.OK, "a", "so far so good"),
+        Finding(Level.FAIL, "a", "https://a.example: did not answer in 0.5 s", "mend a"),
+        Finding(Level.FAIL, "b", "broken", "mend b"),
+        Finding(Level.FAIL, "d", "one: wrong", "mend d"),
+        Finding(Level.FAIL, "d", "two: wrong", "mend d"),
+        Finding(Level.OK, "f", "ran at the same time"),
+        Finding(Level.OK, "g", "works"),
+        Finding(Level.OK, "h", "so far so good"),
+        Finding(Level.FAIL, "h", "did not answer in 0.5 s", "mend h"),
+    ]
+    assert odd.text.startswith("the check failed unexpectedly: TypeError in test_doctor.py, line ")
+
+
+async def test_a_check_may_come_after_another() -> None:
+    order: list[str] = []
+
+    async def takes_turns(report: Report) -> None:
+        for _ in range(10):
+            await asyncio.sleep(0)
+        order.append(report.subject)
+
+    async def is_fast(report: Report) -> None:
+        order.append(report.subject)
+
+    first = Check("first", takes_turns, "")
+    assert not await found([first, Check("second", is_fast, "", after=first)])
+    assert order == ["first", "second"]
+
+
+async def test_what_is_waited_for_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("authsvc.diagnosis.PROGRESS_SECONDS", 0.01)
+    may_end, waited = asyncio.Event(), list[list[str]]()
+
+    async def is_slow(report: Report) -> None:
+        await may_end.wait()
+
     async def works(report: Report) -> None:
         report.ok("works")
 
-    checks = [Check("a", hangs, "mend a"), Check("b", breaks, "mend b"), Check("c", works, "")]
-    assert await found(checks, 0.05) == [
-        Finding(Level.OK, "a", "so far so good"),
-        Finding(Level.FAIL, "a", "no answer in 0.05 s", "mend a"),
-        Finding(Level.FAIL, "b", "broken", "mend b"),
-        Finding(Level.OK, "c", "works"),
+    def waiting(checks: list[Check]) -> None:
+        waited.append([it.name for it in checks])
+        may_end.set()
+
+    checks = [Check("a", is_slow, "", "slow"), Check("b", works, "", "fast")]
+    bound = TIMEOUT_SECONDS
+    texts = [it.text async for it in diagnose(checks, timeout_seconds=bound, waiting=waiting)]
+    assert (texts, waited) == (["works"], [["slow"]])
+
+
+async def test_endpoints_that_hang_are_named_each(
+    tmp_path: Path, idp: IdentityProvider, silent: str
+) -> None:
+    """Each has its own time, and so has what answers after them."""
+    (tmp_path / "client").write_text("secret")
+    url = f"http://{silent}"
+    client = {"client_id": "us", "client_secret_file": tmp_path / "client"}
+    named = {"issuers": [ISSUER], "resources": [RESOURCE], **client}
+    exchanges = [{"name": it, "endpoint": f"{url}/{it}", **named} for it in ("one", "two")]
+    fetched = [
+        {"issuer": f"https://{it}.example", "algorithms": ["ES256"], "jwks_url": f"{url}/{it}"}
+        for it in ("a", "b")
     ]
+    with serving_http() as site:
+        site.answers["/keys"] = Answer(jwks(signer("k1")))
+        fetched.append({"issuer": ISSUER, "algorithms": ["ES256"], "jwks_url": f"{site.url}/keys"})
+        settings = settings_for(
+            tmp_path,
+            idp,
+            issuers=fetched,
+            introspection={"issuer": "https://i.example", "endpoint": f"{url}/i", **client},
+            credentials={"exchange": exchanges},
+        )
+        modules = (issuers, introspection, service)
+        findings = await found([it for one in modules for it in one.checks(settings)], 2.0)
+    late = [it.text for it in findings if "did not answer" in it.text]
+    assert late == [
+        f"{name}: did not answer in 2 s"
+        for name in (
+            *("https://a.example", "https://b.example", f"{url}/i"),
+            *(f"credentials.exchange[{n}]: {url}/{it}" for n, it in enumerate(("one", "two"))),
+        )
+    ]
+    assert f"{ISSUER}: keys: 1, from {site.url}/keys" in texts(findings, Level.OK)
+    assert all(it.remedy for it in findings if it.level is Level.FAIL)
 
 
 @pytest.fixture
@@ -238,7 +343,7 @@ async def test_each_replica_is_looked_at_over_tls(
     how = ClientTls(tls / "ca.pem", service_token_file=tls / "server")
     async with running(operators_settings(tmp_path, tls, idp), clock=clock) as address:
         whole = await found([link.replicas(address, how, TIMEOUT_SECONDS)])
-        refused = await found([link.replicas(f"{silent},{address}", how, 20.0)])
+        refused = await found([link.replicas(f"{silent},{address}", how, 10.0)])
         dead = await found([link.replicas("127.0.0.1:1", how, TIMEOUT_SECONDS)])
         assert levels(whole) == ["ok", "ok"]
         assert ", in 29 d 23 h, for localhost, 127.0.0.1" in texts(whole, Level.OK)

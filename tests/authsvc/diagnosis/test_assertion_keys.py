@@ -155,5 +155,6 @@ async def test_a_listener_that_hangs(tmp_path: Path, idp: IdentityProvider) -> N
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"127.0.0.1:{silent.getsockname()[1]}"
         (fault,) = await found(signing(tmp_path, idp, "memory", address), 0.5)
-    assert (fault.level, fault.text) == (Level.FAIL, "no answer in 0.5 s")
+    late = f"http://{address}{PATH}: did not answer in 0.5 s"
+    assert (fault.level, fault.text) == (Level.FAIL, late)
     assert fault.remedy.startswith("It is stuck, paused or overloaded")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from functools import partial
 from pathlib import Path
@@ -175,3 +176,17 @@ async def test_a_leeway_below_what_counts_as_agreement(others: tuple[float, ...]
 
 async def test_without_another_machine(tmp_path: Path, idp: IdentityProvider) -> None:
     assert checks(settings_for(tmp_path, idp, "sqlite")) == []
+
+
+async def test_a_clock_that_does_not_answer_hides_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("authsvc.diagnosis.clocks.PEER_SECONDS", 0.01)
+
+    async def hangs() -> float:
+        return await asyncio.Future[float]()
+
+    async def right() -> float:
+        return 0.0
+
+    report = Report("clocks")
+    await compare(report, peers=(Peer("a", "a", hangs), Peer("b", "b", right)))
+    assert [it.text.split(":")[0] for it in report.findings] == ["b"]
