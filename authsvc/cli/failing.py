@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
@@ -47,6 +48,9 @@ class Unreachable(Failure):
 _UNTRUSTED = ("CERTIFICATE_VERIFY_FAILED", "Hostname Verification Check failed")
 """gRPC's messages for a certificate that is not accepted."""
 
+_CLOSED = "Socket closed"
+"""gRPC's message for a connection that the server has closed before it spoke HTTP/2."""
+
 _NO_GRPC = {
     # gRPC's messages for what it gets in place of its own protocol.
     "Failed parsing HTTP/2": "What listens at {target} does not speak gRPC in the clear: it is "
@@ -73,13 +77,30 @@ def errors_explained(target: str, tls: ClientTls | None = None) -> Iterator[None
         raise _failure(error, target, tls) from None
 
 
+def connection_remedy(
+    cause: str, target: str, tls: ClientTls | None, *, name: str | None = None
+) -> str:
+    """What to do about a server that cannot be connected to; empty where only its absence is known.
+
+    Args:
+        cause: has gRPC's message.
+        target: the address of authsvc.
+        tls: as of ``errors_explained``.
+        name: that of its certificate, as ``--name`` of the command has it, empty if not given; None
+            for a command without that option.
+    """
+    if any(message in cause for message in _UNTRUSTED):
+        return _why_untrusted(target, tls, name)
+    for message, remedy in _NO_GRPC.items():
+        if message in cause:
+            return remedy.format(target=target)
+    return _why_closed(target, tls) if _CLOSED in cause else ""
+
+
 def _failure(error: AuthError, target: str, tls: ClientTls | None) -> Failure:
     text = f"{error.reason.name}: {error.detail or error.reason.message}"
-    if any(message in text for message in _UNTRUSTED):
-        return Unreachable(f"{text}\n{_why_untrusted(target, tls)}")
-    for message, remedy in _NO_GRPC.items():
-        if message in text:
-            return Unreachable(f"{text}\n{remedy.format(target=target)}")
+    if remedy := connection_remedy(text, target, tls):
+        return Unreachable(f"{text}\n{remedy}")
     if error.reason is Reason.CONFLICT:
         return Unreachable(f"{text}\nNothing has changed. Run the command again.")
     if error.reason is Reason.STORE_UNAVAILABLE:
@@ -101,12 +122,35 @@ def _failure(error: AuthError, target: str, tls: ClientTls | None) -> Failure:
     return Negative(text)
 
 
-def _why_untrusted(target: str, tls: ClientTls | None) -> str:
+def _why_untrusted(target: str, tls: ClientTls | None, name: str | None) -> str:
     # Imported here: it is slow to import, and needed seldom.
     from authsvc.diagnosis.presented import why_untrusted
 
-    found = "" if tls is None else asyncio.run(why_untrusted(target, tls))
+    found = "" if tls is None else asyncio.run(why_untrusted(target, tls, name))
     return found or (
         f"The certificate at {target} is not signed by an authority in --ca-file (ca_file), has "
         "expired, or is for another name. Run `authsvc doctor` for details."
+    )
+
+
+def _why_closed(target: str, tls: ClientTls | None) -> str:
+    """Servers do not say why. They close a connection in the clear where they speak TLS, and one
+    whose certificate they do not accept."""
+    if tls is None:
+        return f"What listens at {target} requires TLS: give --ca-file. Or it is another server."
+    file = tls.certificate_file
+    if file is None:
+        return (
+            f"What listens at {target} requires a certificate of its callers: give "
+            "--certificate-file and --key-file. Or it is another server."
+        )
+    from authsvc.net.certificate_files import validity_of
+    from authsvc.net.validity import State
+
+    validity, now = validity_of(file), time.time()
+    if validity.state(now) in {State.EXPIRED, State.NOT_YET_VALID}:
+        return f"The certificate in --certificate-file {file} {validity.described(now)}."
+    return (
+        f"What listens at {target} does not accept the certificate in --certificate-file {file}: "
+        "client_ca_file of authsvc must have the authority that signed it."
     )

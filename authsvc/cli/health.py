@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from authsvc.cli.failing import Failure, Negative
+from authsvc.cli.failing import Failure, Negative, connection_remedy
 from authsvc.cli.output import as_json_option, print_json, print_line
 from authsvc.common.formats import check_base_url
 
@@ -57,7 +57,7 @@ def command(
         raise Failure("TARGET is host:port, unix:/path or an http:// URL")
     if target.startswith("http://"):
         status = _http_status(target, timeout_seconds)
-        healthy, answered, answer = status == 200, True, f"HTTP {status}"
+        healthy, answered, answer, why = status == 200, True, f"HTTP {status}", ""
     else:
         # Imported here: it is slow to import, HTTP does not need it, and probes run often.
         from authsvc.client import ClientTls
@@ -69,13 +69,16 @@ def command(
         except OSError as error:
             raise Failure(f"TLS: {error.strerror}") from None
         healthy, answered, answer = health.serving, health.answered, health.text
+        remedy = connection_remedy(health.cause, target, tls, name=name)
+        why = f"{health.cause}\n{remedy}".strip()
     healthy = healthy or (alive and answered)
     if as_json:
-        print_json({"target": target, "healthy": healthy, "answer": answer})
+        print_json({"target": target, "healthy": healthy, "answer": answer, "cause": why or None})
     elif healthy:
         print_line(answer)
     if not healthy:
-        raise Negative(answer if answered else f"no answer: {answer}")
+        text = answer if answered else f"no answer: {answer}"
+        raise Negative(f"{text}: {why}" if why else text)
 
 
 def _http_status(url: str, timeout_seconds: float) -> int:

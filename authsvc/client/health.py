@@ -33,12 +33,17 @@ class Health:
         serving: whether the server reports that it serves.
         answered: whether it answered the question at all.
         text: its answer, or why there is none: ``SERVING``, ``NOT_SERVING`` or the name of a gRPC
-            status code; ``HTTP`` and a status code over HTTP.
+            status code.
+        cause: why there is no connection, in words; empty otherwise.
     """
 
     serving: bool
     answered: bool
     text: str
+    cause: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.text}: {self.cause}" if self.cause else self.text
 
 
 async def probe(
@@ -61,7 +66,8 @@ async def probe(
         try:
             serving = await check(channel, timeout_seconds)
         except aio.AioRpcError as error:
-            return Health(serving=False, answered=False, text=str(error.code().name))
+            name, cause = str(error.code().name), why_never_sent(error)
+            return Health(serving=False, answered=False, text=name, cause=cause)
     return Health(serving, answered=True, text="SERVING" if serving else "NOT_SERVING")
 
 

@@ -200,7 +200,7 @@ def _judge(report: Report, address: str, health: Health) -> None:
         report.fail(f"{address}: health: {health.text}", UNANSWERED)
     else:
         report.fail(
-            f"{address}: health: {health.text}",
+            f"{address}: health: {health}",
             "Only one of the two sides uses TLS, or the server is not authsvc.",
         )
 

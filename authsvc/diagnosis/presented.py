@@ -30,26 +30,34 @@ MAX_AUTHORITIES_SHOWN = 5
 MAX_NAME_CHARACTERS = 300
 
 
-async def why_untrusted(target: str, tls: ClientTls) -> str:
+async def why_untrusted(target: str, tls: ClientTls, name: str | None = None) -> str:
     """Why the certificate of a replica is not accepted, and what it presents; empty where that
     cannot be found out.
 
     Nothing is sent to a replica but a TLS handshake without the caller's certificate or token.
 
     Args:
-        target: as ``AdminClient`` takes it.
+        target: as ``AdminClient`` takes it; one address if there is a name.
         tls: how it is authenticated.
+        name: that of its certificate, as ``--name`` has it, empty if not given; None for a command
+            without that option.
     """
+    option = "--target" if name is None else "--name"
     with suppress(OSError, ValueError):
-        for endpoint in await replicas_at(target):
+        for endpoint in [Endpoint(target, name)] if name else await replicas_at(target):
             with suppress(OSError):  # of several replicas, one may be away
-                if fault := await _fault(endpoint, tls):
+                if fault := await _fault(endpoint, tls, option):
                     return fault
     return ""
 
 
-async def _fault(endpoint: Endpoint, tls: ClientTls) -> str:
+async def _fault(endpoint: Endpoint, tls: ClientTls, option: str) -> str:
     """
+    Args:
+        endpoint: a replica.
+        tls: how it is authenticated.
+        option: what gives the name.
+
     Raises:
         OSError: there is no connection.
         ValueError: what it presents is no certificate.
@@ -69,7 +77,7 @@ async def _fault(endpoint: Endpoint, tls: ClientTls) -> str:
     except ssl.SSLCertVerificationError as error:
         if error.verify_code in _OTHER_NAME:
             names = printable(", ".join(names_of(presented)))[:MAX_NAME_CHARACTERS] or "no name"
-            return f"{what} is for {names}, and not for {_name(endpoint)}: correct --target."
+            return f"{what} is for {names}, and not for {_name(endpoint)}: correct {option}."
         return (
             f"{what} is not signed by an authority in --ca-file (ca_file) {tls.ca_file}: "
             f"{error.verify_message}.\n{about}\n{_authorities(tls.ca_file)}"

@@ -14,6 +14,7 @@ from cryptography import x509
 
 from authsvc.cli.failing import Unreachable, errors_explained
 from authsvc.client import ClientTls
+from authsvc.diagnosis.presented import why_untrusted
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.net.certificates import SignedCertificate, issue, make_authority
 
@@ -91,6 +92,13 @@ async def test_another_name_is_what_grpc_rejects_by_itself(tmp_path: Path) -> No
     detail = "Hostname Verification Check failed."
     text = await explained(tmp_path, elsewhere, detail=detail)
     assert text.startswith("The certificate at THERE is for x.example, and not for 127.0.0.1: ")
+
+
+async def test_the_name_that_was_given_is_the_one_that_counts(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_bytes(AUTHORITY.certificate_pem())
+    async with presenting(tmp_path, issue(AUTHORITY, "them", [HERE], days=1)) as there:
+        text = await why_untrusted(there, ClientTls(tmp_path / "ca.pem"), "x.example")
+    assert text.endswith(" is for 127.0.0.1, and not for x.example: correct --name.")
 
 
 async def test_names_in_a_certificate_stay_on_their_line(tmp_path: Path) -> None:

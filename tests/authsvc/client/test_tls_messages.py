@@ -1,11 +1,11 @@
-"""What a client says of a TLS connection that fails: the cause first, in plain words."""
+"""What clients and commands say of a TLS connection that fails: the cause first, in plain words."""
 
 from __future__ import annotations
 
 import asyncio
 import ipaddress
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import grpc
@@ -13,8 +13,9 @@ import pytest
 from cryptography import x509
 from grpc import aio
 
+from authsvc.cli.failing import Unreachable, errors_explained
 from authsvc.client import ClientTls
-from authsvc.client.failures import failure_of
+from authsvc.client.failures import Failure, failure_of
 from authsvc.client.targets import Endpoint
 from authsvc.diagnosis import Level, Report, link, listening
 from authsvc.domain.errors import AuthError, Reason
@@ -25,6 +26,7 @@ from authsvc.server.listener import listen_at
 from authsvc.stores.redis.link import Link
 from authsvc.stores.redis.server import server_at
 from tests.support.bounds import TIMEOUT_SECONDS
+from tests.support.commands import PATIENT, run_here
 from tests.support.sockets import Handler, serving_tcp
 
 pytestmark = pytest.mark.anyio
@@ -104,39 +106,98 @@ def an_expired_client(folder: Path) -> tuple[Place, ClientTls | None, bool | Non
     return place, place.client(presents=True), True
 
 
+def a_client_of_another_authority(folder: Path) -> tuple[Place, ClientTls | None, bool | None]:
+    place = Place(folder)
+    (folder / "ca.pem").replace(folder / "server-ca.pem")
+    place.write("ca", make_authority("clients", days=1))
+    return place, replace(place.client(presents=True), ca_file=folder / "server-ca.pem"), True
+
+
 CLOSED = "closed by what listens there: it requires TLS, or another client certificate"
 
 
 @pytest.mark.parametrize(
-    ("case", "told"),
+    ("case", "told", "remedy"),
     [
-        (expired, "a certificate of authsvc has expired"),
-        (another_authority, "ca_file does not have the authority of authsvc's certificate"),
-        (another_name, "authsvc's certificate is for other names"),
-        (server_in_the_clear, "what listens there does not speak TLS"),
-        (client_in_the_clear, CLOSED),
-        (no_client_certificate, CLOSED),
-        (an_expired_client, CLOSED),
+        (expired, "a certificate of authsvc has expired", "The certificate at ADDRESS expired on"),
+        (
+            another_authority,
+            "ca_file does not have the authority of authsvc's certificate",
+            "The certificate at ADDRESS is not signed by an authority in --ca-file",
+        ),
+        (
+            another_name,
+            "authsvc's certificate is for other names",
+            "The certificate at ADDRESS is for 192.0.2.1, and not for 127.0.0.1: correct --",
+        ),
+        (
+            server_in_the_clear,
+            "what listens there does not speak TLS",
+            "What listens at ADDRESS does not speak TLS",
+        ),
+        (client_in_the_clear, CLOSED, "What listens at ADDRESS requires TLS: give --ca-file"),
+        (
+            no_client_certificate,
+            CLOSED,
+            "What listens at ADDRESS requires a certificate of its callers: give --cert",
+        ),
+        (an_expired_client, CLOSED, "The certificate in --certificate-file FOLDER/client.pem exp"),
+        (
+            a_client_of_another_authority,
+            CLOSED,
+            "What listens at ADDRESS does not accept the certificate in --certificate-file FOLDER",
+        ),
     ],
 )
-async def test_a_client_says_why_it_is_not_connected(case: Case, told: str, tmp_path: Path) -> None:
+async def test_clients_and_commands_say_why_there_is_no_connection(
+    case: Case, told: str, remedy: str, tmp_path: Path
+) -> None:
     place, tls, mutual = case(tmp_path)
     server = aio.server()
     serving = None if mutual is None else place.serving(mutual=mutual)
     address = listen_at(server, "127.0.0.1:0", serving)
     await server.start()
-    credentials = None if tls is None else tls.channel_credentials()
-    channel = open_channel(address, credentials)
-    call: aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/a.B/C")
     try:
-        with pytest.raises(aio.AioRpcError) as caught:
-            await call(b"", timeout=TIMEOUT_SECONDS)
+        failure = await failure_at(address, tls)
+        explained = await asyncio.to_thread(explanation, failure.error, address, tls)
+        health = await run_here("health", address, *options(tls), *PATIENT)
     finally:
-        await channel.close()
         await server.stop(None)
-    failure = failure_of(caught.value)
     assert failure.error.reason is Reason.SERVICE_UNAVAILABLE
     assert failure.error.detail.startswith(f"UNAVAILABLE: {told}: failed to connect")
+    remedy = remedy.replace("ADDRESS", address).replace("FOLDER", str(tmp_path))
+    assert explained.splitlines()[1].startswith(remedy)
+    assert health.code == 1
+    first, second = health.err.splitlines()[:2]
+    assert first.startswith(f"authsvc: no answer: UNAVAILABLE: {told}: failed to connect")
+    assert second.startswith(remedy)
+
+
+async def failure_at(address: str, tls: ClientTls | None) -> Failure:
+    credentials = None if tls is None else tls.channel_credentials()
+    async with open_channel(address, credentials) as channel:
+        call: aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/a.B/C")
+        with pytest.raises(aio.AioRpcError) as caught:
+            await call(b"", timeout=TIMEOUT_SECONDS)
+    return failure_of(caught.value)
+
+
+def explanation(error: AuthError, address: str, tls: ClientTls | None) -> str:
+    """What the commands with a connection say."""
+    with pytest.raises(Unreachable) as caught, errors_explained(address, tls):
+        raise error
+    return caught.value.message
+
+
+def options(tls: ClientTls | None) -> list[str | Path]:
+    if tls is None:
+        return []
+    given = {
+        "--ca-file": tls.ca_file,
+        "--certificate-file": tls.certificate_file,
+        "--key-file": tls.key_file,
+    }
+    return [it for name, path in given.items() if path is not None for it in (name, path)]
 
 
 @pytest.mark.parametrize(
