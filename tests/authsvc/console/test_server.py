@@ -30,6 +30,7 @@ service_token_file = "{tls}/operator"
     with spawn("authsvc.console", "serve", "--config", str(config)) as process:
         url = process.wait_for("listening on", START_SECONDS)["address"]
         assert "Passphrase" in httpx2.get(f"{url}/sign-in", timeout=START_SECONDS).text
+        process.wait_for("authsvc.ca_file: ", START_SECONDS)  # and when it expires
         process.kill(signal.SIGTERM)
         assert process.wait(START_SECONDS) == 0
 

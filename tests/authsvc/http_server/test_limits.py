@@ -14,6 +14,7 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from authsvc.http_server.connection import Connection, Phase
+from authsvc.http_server.connections import Connections
 from authsvc.net import descriptors
 from authsvc.net.peers import network_of
 from tests.support.http_server import BOUND_SECONDS, GET, Peer, Served, serving
@@ -55,6 +56,28 @@ async def test_a_head_has_a_time_limit(sent: bytes, said: bytes, reason: str) ->
         served.pass_time(0.1)
         assert (await peer.rest()).partition(b" ")[2][:3] == said
         assert dropped(served) == {reason: 1}
+
+
+async def test_time_limits_are_enforced_without_a_request(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And after a failure of that, which is logged once."""
+    monkeypatch.setattr("authsvc.http_server.server.LONGEST_SWEEP_SECONDS", 0.001)
+    failures = iter([RuntimeError("a defect"), RuntimeError("a defect")])
+    sweep = Connections.sweep
+
+    def failing(self: Connections) -> None:
+        if (error := next(failures, None)) is not None:
+            raise error
+        sweep(self)
+
+    monkeypatch.setattr(Connections, "sweep", failing)
+    async with serving(header_timeout_seconds=10) as served, await served.send(b"G") as peer:
+        await one(served, received=1)
+        served.clock.advance(10)
+        assert b" 408 " in await peer.rest()
+    (line,) = (it.getMessage() for it in caplog.records if "has failed" in it.getMessage())
+    assert line.startswith("sweep of connections has failed, and will be tried again: RuntimeError")
 
 
 async def test_a_slow_head_gains_no_time() -> None:
