@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import shutil
 from functools import partial
 from pathlib import Path
@@ -11,11 +13,13 @@ from authsvc.audit.private_file import check_file, existing_parent, is_unread_pi
 from authsvc.common.file_faults import file_fault
 from authsvc.diagnosis import Check, Report
 from authsvc.diagnosis.adapter import AdapterSettings
-from authsvc.diagnosis.store import LOW_BYTES
+from authsvc.diagnosis.space import LOW_BYTES, size, try_write
 from authsvc.server.config import Settings
 
-EMPTY_BYTES = 100 << 20
-"""Free space below which to fail."""
+_WRITE_REMEDIES = {
+    errno.ENOSPC: "Free space: events get lost.",
+    errno.EDQUOT: "Raise the quota of the program's user, or free space: events get lost.",
+}
 
 
 _DISK_HANGS = "Its file system hangs: the system's log says why."
@@ -62,14 +66,39 @@ def _check(report: Report, setting: str, file: Path) -> None:
             "Start its reader: once the pipe is full, its events are lost.",
         )
         return
-    free = shutil.disk_usage(existing_parent(file)).free
-    text = f"{setting}: {file} can be written; {free / (1 << 30):.1f} GiB are free"
-    if free < EMPTY_BYTES:
-        report.fail(f"{setting}: {file}: {free >> 20} MiB are free", "Free space: events get lost.")
-    elif free < LOW_BYTES:
+    if file.exists() and not file.is_file():
+        report.ok(f"{setting}: {file} can be written")
+        return
+    _check_space(report, setting, file)
+
+
+def _check_space(report: Report, setting: str, file: Path) -> None:
+    """Whether the file system takes some pages more; and how much more. The file is not changed."""
+    folder = existing_parent(file)
+    free = shutil.disk_usage(file if file.exists() else folder).free
+    try:
+        if _tells_of(folder, file):
+            try_write(folder)
+        elif not free:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError as error:
+        remedy = _WRITE_REMEDIES.get(error.errno or 0, "Mend the file system: events get lost.")
+        text = f"takes no writes: {error.strerror}; {size(free)} are free"
+        report.fail(f"{setting}: the file system of {file} {text}", remedy)
+        return
+    text = f"{setting}: {file} can be written; {size(free)} are free"
+    if free < LOW_BYTES:
         report.warn(text, "Free space soon: events get lost on a full disk.")
     else:
         report.ok(text)
+
+
+def _tells_of(folder: Path, file: Path) -> bool:
+    """Whether a write to a folder tells of one to a file: not if the file is mounted by itself, or
+    the folder is not the program's own."""
+    if not file.exists():
+        return True
+    return os.access(folder, os.W_OK | os.X_OK) and file.stat().st_dev == folder.stat().st_dev
 
 
 async def _share(report: Report, *, file: Path) -> None:

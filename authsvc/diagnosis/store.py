@@ -7,7 +7,6 @@ import errno
 import os
 import shutil
 import sqlite3
-import tempfile
 from collections.abc import Mapping
 from contextlib import closing
 from functools import partial
@@ -16,16 +15,13 @@ from typing import Any, assert_never
 
 from authsvc.audit.private_file import existing_parent
 from authsvc.diagnosis import Check, Report
+from authsvc.diagnosis.space import LOW_BYTES, size, try_write
 from authsvc.server.config import Settings
 from authsvc.stores.redis.space import by_node, memory_of, persistence_faults
 from authsvc.stores.sqlite.schema import connect_read_only
 
-LOW_BYTES = 1 << 30
 LOW_FRACTION = 0.1
-"""Free space, in bytes and as a part of the file system, below which to warn."""
-
-PROBE_BYTES = 64 << 10
-"""Bytes that are written to see whether the file system takes any."""
+"""Free space, as a part of the file system, below which to warn; as below ``LOW_BYTES``."""
 
 FULL_FRACTION = 0.85
 """Fraction of the server's memory in use above which to warn."""
@@ -119,9 +115,9 @@ def _check_missing_folder(report: Report, folder: Path, relative: str) -> None:
 def _check_space(report: Report, folder: Path) -> bool:
     """Whether the folder's file system takes some pages more; and how much more."""
     usage = shutil.disk_usage(folder)
-    text = f"{_size(usage.free)} of {_size(usage.total)} are free in {folder}"
+    text = f"{size(usage.free)} of {size(usage.total)} are free in {folder}"
     try:
-        _try_write(folder)
+        try_write(folder)
     except OSError as error:
         remedy = _WRITE_REMEDIES.get(error.errno or 0, "Mend the file system.")
         report.fail(f"{folder} takes no writes: {error.strerror}; {text}", remedy)
@@ -131,18 +127,6 @@ def _check_space(report: Report, folder: Path) -> bool:
     else:
         report.ok(text)
     return True
-
-
-def _try_write(folder: Path) -> None:
-    """Write some pages to a file without a name, which is gone once it is closed."""
-    with tempfile.TemporaryFile(dir=folder) as file:
-        file.write(os.urandom(PROBE_BYTES))
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _size(count: int) -> str:
-    return f"{count / (1 << 30):.1f} GiB" if count >= 1 << 30 else f"{count / (1 << 20):.1f} MiB"
 
 
 def _open(report: Report, path: Path) -> None:

@@ -41,6 +41,7 @@ from authsvc.diagnosis import (
     issuers,
     link,
     service,
+    space,
     store,
 )
 from authsvc.diagnosis.adapter import AdapterSettings
@@ -664,7 +665,7 @@ def test_a_file_system_that_takes_no_writes(tmp_path: Path) -> None:
     """A limit on the size of files stands for one on the file system, which only root may make."""
     sqlite3.connect(tmp_path / "authsvc.db").close()
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (store.PROBE_BYTES - 1, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (space.PROBE_BYTES - 1, before[1]))
     try:
         report = Report("store")
         store._check_file(report, tmp_path / "authsvc.db")
@@ -694,7 +695,7 @@ def test_why_a_file_system_takes_no_writes(
     def fail(descriptor: int) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr("authsvc.diagnosis.store.os.fsync", fail)
+    monkeypatch.setattr("authsvc.diagnosis.space.os.fsync", fail)
     report = Report("store")
     store._check_file(report, tmp_path / "authsvc.db")
     (fault,) = report.findings

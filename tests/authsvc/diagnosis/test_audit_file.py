@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-from authsvc.diagnosis import diagnose
+from authsvc.diagnosis import Level, Report, diagnose
 from authsvc.diagnosis.adapter import AdapterSettings, Audit
-from authsvc.diagnosis.audit_file import checks
+from authsvc.diagnosis.audit_file import _check, checks
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.service import settings_for
 from tests.support.tokens import RESOURCE, IdentityProvider
@@ -54,19 +55,23 @@ async def test_each_kind_of_file(tmp_path: Path, idp: IdentityProvider, is_adapt
     assert await look("file/below") == ("fail", "/file/below: Not a directory")
     assert await look("pipe") == ("warn", "nobody reads the pipe /pipe")
     reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
-    for file in ("pipe", "file", "new", "some/new/folder"):
+    assert await look("pipe") == ("ok", "/pipe can be written")
+    before = sorted(tmp_path.iterdir())
+    for file in ("file", "new", "some/new/folder"):
         level, text = await look(file)
         assert level in ("ok", "warn")
         assert text.startswith(f"/{file} can be written; ")
     os.close(reader)
-    assert not (tmp_path / "new").exists()
+    assert sorted(tmp_path.iterdir()) == before
+    assert (tmp_path / "file").read_bytes() == b""
 
 
 @pytest.mark.parametrize(
     ("free", "level", "text"),
     [
-        (99 << 20, "fail", "99 MiB are free"),
-        (512 << 20, "warn", "can be written; 0.5 GiB are free"),
+        (0, "warn", "can be written; 0.0 MiB are free"),
+        (99 << 20, "warn", "can be written; 99.0 MiB are free"),
+        (512 << 20, "warn", "can be written; 512.0 MiB are free"),
         (3 << 30, "ok", "can be written; 3.0 GiB are free"),
     ],
 )
@@ -81,6 +86,51 @@ async def test_free_space(
     monkeypatch.setattr("authsvc.diagnosis.audit_file.shutil.disk_usage", lambda _: Usage(free))
     ((of, said),) = await found(tmp_path, idp, tmp_path / "events")
     assert (of, said.endswith(text)) == (level, True)
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.ENOSPC, "Free space"),
+        (errno.EDQUOT, "Raise the quota"),
+        (errno.EIO, "Mend the file system"),
+    ],
+)
+async def test_a_file_system_that_takes_no_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, remedy: str, is_there: bool
+) -> None:
+    def fail(descriptor: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("authsvc.diagnosis.audit_file.shutil.disk_usage", lambda _: Usage(9 << 30))
+    monkeypatch.setattr("authsvc.diagnosis.space.os.fsync", fail)
+    path, report = tmp_path / "events", Report("audit")
+    if is_there:
+        path.write_text("line\n")
+    _check(report, "audit_file", path)
+    (fault,) = report.findings
+    said = f"takes no writes: {os.strerror(number)}; 9.0 GiB are free"
+    assert (fault.level, fault.text) == (
+        Level.FAIL,
+        f"audit_file: the file system of {path} {said}",
+    )
+    assert fault.remedy.startswith(remedy)
+    assert path.exists() == is_there
+
+
+@pytest.mark.parametrize(("free", "level"), [(0, Level.FAIL), (9 << 30, Level.OK)])
+def test_a_folder_that_is_not_the_programs_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, level: Level
+) -> None:
+    """No write can be tried: a file beside it is not permitted, and a line of it would stay."""
+    monkeypatch.setattr("authsvc.diagnosis.audit_file.os.access", lambda *_: False)
+    monkeypatch.setattr("authsvc.diagnosis.audit_file.shutil.disk_usage", lambda _: Usage(free))
+    monkeypatch.setattr("authsvc.diagnosis.audit_file.try_write", Path.rmdir)
+    path, report = tmp_path / "events", Report("audit")
+    path.touch()
+    _check(report, "audit_file", path)
+    assert [it.level for it in report.findings] == [level]
 
 
 async def test_one_file_of_both_programs(tmp_path: Path, idp: IdentityProvider) -> None:
