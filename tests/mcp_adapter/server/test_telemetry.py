@@ -30,6 +30,7 @@ from tests.mcp_adapter.harness import (
     request,
     running,
 )
+from tests.support.bounds import TIMEOUT_SECONDS
 
 pytestmark = pytest.mark.anyio
 
@@ -71,7 +72,9 @@ async def test_certificates_in_use_have_their_ends_in_metrics_and_log(
     metrics = AdapterMetrics()
     caplog.set_level(logging.INFO)
     with _certificates(metrics, settings):
-        await asyncio.sleep(0)
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            while "expires on" not in caplog.text:  # noqa: ASYNC110 - a line of the log
+                await asyncio.sleep(0)
         for name, path in (("ca_file", ca_file), ("certificate_file", certificate_file)):
             certificate = x509.load_pem_x509_certificate(path.read_bytes())
             labels = {"setting": f"authsvc.{name}"}
