@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Generic, TypeVar
 
+from authsvc.common.rarely import Rarely
 from authsvc.common.unexpected import log_unexpected
 from authsvc.credentials.owned import OwnedCache
 from authsvc.domain.errors import AuthError, Reason
@@ -45,6 +46,9 @@ with each of ``MAX_BUCKETS`` buckets finds all of them cached."""
 MAX_OWN_CALLS = 16
 """Calls in flight of one principal, 1/16 of all: as many as one request may ask for
 (``MAX_REQUESTS``)."""
+
+LOG_INTERVAL_SECONDS = 1.0
+"""From one line about a failure that no request gets to the next of its reason."""
 
 RENEWAL_FRACTION = 0.8
 """The part of their lifetime after which credentials are renewed, in the background."""
@@ -135,6 +139,14 @@ class _Lookup(Generic[CredentialsT]):
     now: float
 
 
+@dataclass(slots=True)
+class _Call(Generic[CredentialsT]):
+    """A call to the issuer, and how many requests wait for it."""
+
+    task: asyncio.Task[CredentialsT]
+    waiting: int = 0
+
+
 class CredentialCache(Generic[CredentialsT]):
     """Belongs to one event loop. Its clock is that of its callers: ``now`` of each call.
 
@@ -148,8 +160,9 @@ class CredentialCache(Generic[CredentialsT]):
             CACHE_SIZE, CACHE_BYTES, MAX_OWNED
         )
         self._failed: OwnedCache[_Failure] = OwnedCache(CACHE_SIZE, CACHE_BYTES, MAX_OWNED)
-        self._calls: dict[Hashable, asyncio.Task[CredentialsT]] = {}
+        self._calls: dict[Hashable, _Call[CredentialsT]] = {}
         self._calls_of: Counter[Hashable] = Counter()
+        self._lines = Rarely(LOG_INTERVAL_SECONDS)
 
     async def get(
         self,
@@ -200,14 +213,18 @@ class CredentialCache(Generic[CredentialsT]):
             if fault := self._no_call(owner):
                 raise AuthError(Reason.CREDENTIALS_UNAVAILABLE, fault)
             call = self._call(_Lookup(key, issue, owner, ends, now))
-        # A caller that is cancelled does not cancel the call for the others.
-        issued = await asyncio.shield(call)
+        call.waiting += 1
+        try:
+            # A caller that is cancelled does not cancel the call for the others.
+            issued = await asyncio.shield(call.task)
+        finally:
+            call.waiting -= 1
         # The call may be that of a request whose token was said to expire later.
         return issued if issued.expire_time <= ends else _until(issued, ends)
 
     async def close(self) -> None:
         """Cancel the calls in flight."""
-        calls = [*self._calls.values()]
+        calls = [it.task for it in self._calls.values()]
         for call in calls:
             call.cancel()
         await asyncio.gather(*calls, return_exceptions=True)
@@ -225,11 +242,11 @@ class CredentialCache(Generic[CredentialsT]):
             return "too many calls of this principal are in flight"
         return ""
 
-    def _call(self, lookup: _Lookup[CredentialsT]) -> asyncio.Task[CredentialsT]:
-        call = asyncio.create_task(self._issued(lookup), name="issue credentials")
-        self._calls[lookup.key] = call
+    def _call(self, lookup: _Lookup[CredentialsT]) -> _Call[CredentialsT]:
+        task = asyncio.create_task(self._issued(lookup), name="issue credentials")
+        call = self._calls[lookup.key] = _Call(task)
         self._calls_of[lookup.owner] += 1
-        call.add_done_callback(partial(self._called, lookup))
+        task.add_done_callback(partial(self._called, lookup))
         return call
 
     def _called(self, lookup: _Lookup[CredentialsT], call: asyncio.Task[CredentialsT]) -> None:
@@ -272,8 +289,7 @@ class CredentialCache(Generic[CredentialsT]):
         return credentials
 
     def _note_failure(self, lookup: _Lookup[CredentialsT], error: AuthError) -> None:
-        of_name = f" for {self._counts.name}" if self._counts.name else ""
-        log.warning("no credentials were issued%s: %s", of_name, error)
+        self._log_unheard(lookup, error)
         self._counts.failed[error.reason.name] += 1
         # An issuer that asks for a longer pause gets it.
         until = lookup.now + max(FAILURE_SECONDS, error.retry_after_seconds or 0.0)
@@ -292,3 +308,10 @@ class CredentialCache(Generic[CredentialsT]):
         )
         cost = _KEY_BYTES + 4 * len(error.detail)
         self._failed.put(lookup.key, failure, cost, owner=lookup.owner, until=until, now=lookup.now)
+
+    def _log_unheard(self, lookup: _Lookup[CredentialsT], error: AuthError) -> None:
+        """Log a failure that no request gets, of a renewal or after a deadline. Otherwise the
+        request is logged, with its subject and resource, and the same error."""
+        if not self._calls[lookup.key].waiting and self._lines.may_pass(error.reason):
+            name = self._counts.name or "without a name"
+            log.warning("credentials %s are not issued, and no request waits: %s", name, error)

@@ -39,11 +39,19 @@ class Issuing:
         """Credentials; None where the principal has none.
 
         Raises:
-            AuthError: of the broker.
+            AuthError: of the broker; it is logged.
         """
-        return await self.broker.issue(
-            self.principal, token=self.token, resource=self.resource, now=self.now, wanted=wanted
-        )
+        try:
+            return await self.broker.issue(
+                self.principal,
+                token=self.token,
+                resource=self.resource,
+                now=self.now,
+                wanted=wanted,
+            )
+        except AuthError as error:
+            log_lines.not_issued(wanted.name, error, self.principal, self.resource)
+            raise
 
     async def issue_all(
         self, selection: Sequence[CredentialRequest]
@@ -92,5 +100,4 @@ class Issuing:
         try:
             return await self.issue(wanted)
         except AuthError as error:
-            log_lines.not_issued(wanted.name, error, self.principal, self.resource)
             return error.raisable()

@@ -17,8 +17,9 @@ reason."""
 
 _not_issued = Rarely(NOT_ISSUED_INTERVAL_SECONDS)
 
-_INFO = frozenset({GrpcStatus.PERMISSION_DENIED, GrpcStatus.UNAUTHENTICATED})
-"""Statuses of what a principal causes. The operator has to mend the others."""
+_OF_A_TOKEN = GrpcStatus.UNAUTHENTICATED
+"""The status of what a token causes, such as one that has just expired. What an endpoint refuses
+may be for the operator to mend: a scope, a consent, a role."""
 
 
 def new_token(session_id: str) -> None:
@@ -48,12 +49,12 @@ def served(decision: Decision, session_id: str) -> None:
 
 
 def not_issued(name: str, error: AuthError, principal: Principal, resource: str) -> None:
-    """Credentials that a request asks for by name were not issued: its response has the reason
-    alone. At a bounded rate, as clients cause it."""
+    """Credentials that a request asks for were not issued: its response has the reason alone. At a
+    bounded rate, as clients cause it."""
     reason = error.reason
     if not _not_issued.may_pass((name, resource, reason)):
         return
-    level = logging.INFO if reason.status in _INFO else logging.WARNING
+    level = logging.INFO if reason.status is _OF_A_TOKEN else logging.WARNING
     log.log(
         level,
         "credentials %s are not issued: %s",

@@ -134,12 +134,15 @@ _CODES = {code.value[0]: code for code in grpc.StatusCode}
 _LOGGED_STATUSES = frozenset({GrpcStatus.UNAVAILABLE, GrpcStatus.ABORTED})
 """Statuses whose cause the operator needs, which the caller does not see."""
 
+_LOGGED_ELSEWHERE = frozenset({Reason.CREDENTIALS_UNAVAILABLE})
+"""Reasons whose cause is in the log by then, with the subject and the name of the credentials."""
+
 _logged: dict[Reason, float] = {}
 
 
 def _log_outage(error: AuthError) -> None:
     """Log why a request could not be served: the caller sees the reason alone."""
-    if error.reason.status not in _LOGGED_STATUSES:
+    if error.reason.status not in _LOGGED_STATUSES or error.reason in _LOGGED_ELSEWHERE:
         return
     now = time.monotonic()
     if now - _logged.get(error.reason, -LOG_INTERVAL_SECONDS) >= LOG_INTERVAL_SECONDS:

@@ -204,7 +204,6 @@ async def test_the_error_code_is_logged_and_decides(
     error = await refusal(broker)
     assert error.reason is reason
     assert f"{status} ({code})" in error.detail
-    assert f"{status} ({code})" in caplog.text
     assert ("credentials.exchange.client_secret_file" in error.detail) == (code == "invalid_client")
     for secret in (TOKEN.reveal(), SECRET):
         assert secret not in f"{error} {caplog.text}"

@@ -82,7 +82,7 @@ class ExchangeBroker:
     async def _exchanged(
         self, principal: Principal, token: Secret, now: float
     ) -> BearerCredentials:
-        # Here, and not before the cache, so that it is logged and counted as other failures are.
+        # Here, and not before the cache, so that it is counted as other failures are.
         check_may_act(principal, client_id=self._client_id, setting=f"{TABLE}.client_id")
         credentials, sent = await self._profile.exchanged(principal, token, now)
         if credentials.access_token == token:

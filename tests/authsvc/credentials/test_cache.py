@@ -89,7 +89,7 @@ class Cached:
         """Wait for the calls in the background."""
         async with asyncio.timeout(TIMEOUT_SECONDS):
             while self.cache._calls:
-                await asyncio.wait([*self.cache._calls.values()])
+                await asyncio.wait([it.task for it in self.cache._calls.values()])
                 await asyncio.sleep(0)  # its callbacks
 
 
@@ -431,12 +431,26 @@ async def test_credentials_of_aws_are_not_replaced(clock: Clock) -> None:
     assert calls == 1
 
 
-async def test_the_log_names_the_credentials(
+async def test_a_failure_that_no_request_gets_is_logged_once(
     clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    for name, said in (("", "no credentials were issued: "), ("api", "issued for api: ")):
+    """Of a renewal, or after the deadlines of all. The resolver logs the others."""
+    for name, said in (("", "without a name"), ("api", "api")):
         cached = Cached(clock, name)
         cached.issuer.error = AuthError(Reason.CREDENTIALS_REFUSED, "why")
         with pytest.raises(AuthError, match="why"):
             await cached.get()
-        assert said in caplog.text
+        assert not caplog.records
+        cached.issuer.open.clear()
+        for key in ("bob", "carol"):
+            gone = asyncio.create_task(cached.get(key))
+            await asyncio.sleep(0)
+            gone.cancel()
+            await asyncio.gather(gone, return_exceptions=True)
+        cached.issuer.open.set()
+        await cached.settle()
+        (line,) = caplog.records
+        assert line.levelname == "WARNING"
+        expected = f"credentials {said} are not issued, and no request waits: CREDENTIALS_REFUSED: "
+        assert line.message == f"{expected}why"
+        caplog.clear()

@@ -219,7 +219,7 @@ async def test_a_token_that_another_may_act_with_is_not_sent(
     assert fault in error.detail
     assert error.setting == "credentials.exchange.client_id"
     assert not site.posted
-    assert f"no credentials were issued: {error}" in caplog.messages
+    assert not caplog.messages  # the resolver logs what a request gets
 
 
 async def test_the_name_of_the_claim_may_be_escaped(broker: CredentialBroker, site: Site) -> None:

@@ -531,7 +531,7 @@ async def test_a_long_token_is_followed_by_renewals(
     fake_sts.arrived.clear()
     assert await issued(broker, who, clock()) == first
     assert await asyncio.to_thread(fake_sts.arrived.wait, 10)
-    await asyncio.gather(*broker._cache._calls.values())
+    await asyncio.gather(*(it.task for it in broker._cache._calls.values()))
     second = await issued(broker, who, clock())
     assert second.expire_time == clock() + 3600
     assert len(fake_sts.calls) == 2

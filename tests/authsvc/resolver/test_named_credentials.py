@@ -11,6 +11,7 @@ import pytest
 from authsvc.access.limits import CallerLimits
 from authsvc.access.usage import Usages
 from authsvc.common.rarely import Rarely
+from authsvc.credentials.cache import CredentialCache
 from authsvc.domain.credential_requests import DEFAULT, CredentialRequest
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.record import Limits
@@ -19,10 +20,11 @@ from authsvc.domain.revocation import NotBefore
 from authsvc.resolver import log_lines
 from authsvc.resolver.resolver import SessionResolver
 from authsvc.resolver.response_cache import MAX_REJECTED_TOKENS
+from authsvc.rpc.errors import encoded_status_of
 from authsvc.stores.memory import MemoryStore
 from authsvc.tokens.jwt import Issuer, JwtVerifier
 from authsvc.tokens.keys import KeySet, VerificationKey
-from tests.support.clock import Clock
+from tests.support.clock import START, Clock
 from tests.support.tokens import ISSUER, RESOURCE, IdentityProvider
 
 pytestmark = pytest.mark.anyio
@@ -294,13 +296,13 @@ async def test_why_there_are_none_is_logged_once_a_second(
     ]
     assert logged == [
         ("WARNING", "credentials one are not issued: CREDENTIALS_UNAVAILABLE: for the log"),
-        ("INFO", "credentials two are not issued: CREDENTIALS_REFUSED: for the log"),
+        ("WARNING", "credentials two are not issued: CREDENTIALS_REFUSED: for the log"),
     ]
     shown = [getattr(caplog.records[-1], it) for it in ("subject", "issuer", "resource")]
     assert shown == ["alice", ISSUER, RESOURCE]
     caplog.clear()
     # A name that fails hides no other one.
-    bench.broker.errors["three"] = Reason.CREDENTIALS_REFUSED
+    bench.broker.errors["three"] = Reason.TOKEN_EXPIRED
     await bench.ask(token, (CredentialRequest("three"),))
     assert [it.levelname for it in caplog.records] == ["INFO"]
     caplog.clear()
@@ -308,6 +310,48 @@ async def test_why_there_are_none_is_logged_once_a_second(
     await bench.ask(token, ONE)
     assert len(caplog.records) == 1
     assert token not in caplog.text
+    # One that asks for no name fails as a whole.
+    caplog.clear()
+    bench.broker.errors[""] = Reason.CREDENTIALS_UNAVAILABLE
+    with pytest.raises(AuthError) as failed:
+        await bench.ask(token, None)
+    encoded_status_of(failed.value)
+    assert [(it.levelname, it.message) for it in caplog.records] == [
+        (
+            "WARNING",
+            "credentials without a name are not issued: CREDENTIALS_UNAVAILABLE: for the log",
+        )
+    ]
+
+
+@pytest.mark.parametrize("name", ["", "one"])
+@pytest.mark.parametrize("reason", [Reason.CREDENTIALS_UNAVAILABLE, Reason.CREDENTIALS_REFUSED])
+async def test_a_failure_of_an_endpoint_is_one_line(
+    bench: Bench,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    reason: Reason,
+) -> None:
+    """With the cache in front of the endpoint, and the status behind."""
+    lines = Rarely(log_lines.NOT_ISSUED_INTERVAL_SECONDS, bench.clock)
+    monkeypatch.setattr(log_lines, "_not_issued", lines)
+    monkeypatch.setattr("authsvc.rpc.errors._logged", {})
+    cache: CredentialCache[BearerCredentials] = CredentialCache()
+
+    async def ask_endpoint() -> BearerCredentials:
+        raise AuthError(reason, "why")
+
+    async def issue(*_: object, **__: object) -> Credentials:
+        return await cache.get("key", ask_endpoint, owner="alice", ends=START + 9, now=START)
+
+    monkeypatch.setattr(bench.broker, "issue", issue)
+    selection = (CredentialRequest(name),) if name else None
+    with pytest.raises(AuthError) as failed:
+        (await bench.ask(bench.idp.token("alice"), selection)).credentials_of(name)
+    encoded_status_of(failed.value)
+    (line,) = (it for it in caplog.records if it.levelname == "WARNING")
+    assert line.message.endswith(f" are not issued: {reason.name}: why")
 
 
 @pytest.mark.parametrize(
