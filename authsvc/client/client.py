@@ -212,6 +212,7 @@ class AuthClient:
             calls=calls if calls > 1 else 0,
             credential_selection=_selection(credentials),
         )
+        self._renew_connections()
         with self._breaker.call():
             resolution = await self._make(_RESOLVE, request.SerializeToString())
         self._tokens.keep(session, resolution.consistency_token)
@@ -248,6 +249,7 @@ class AuthClient:
             rate_limits=wire.rate_limit_messages(rate_limits),
             credential_selection=_selection(credentials),
         )
+        self._renew_connections()
         with self._breaker.other_call(), self._creations.call():
             answer, _ = await self._make(_CREATE, request)
         self._tokens.keep((answer.session.id, ""), answer.consistency_token)
@@ -264,6 +266,7 @@ class AuthClient:
             NotOpenError: it is not open.
         """
         request = pb.RevokeSessionRequest(session_id=session_id)
+        self._renew_connections()
         with self._breaker.other_call():
             _, rpc = await self._make(_REVOKE, request)
         written = (await rpc.trailing_metadata()).get(wire.CONSISTENCY_TOKEN_KEY, "")
@@ -274,11 +277,18 @@ class AuthClient:
     ) -> ResponseT:
         if not self._openings:
             raise NotOpenError("AuthClient is used within `async with`")
-        if self._certificates.renew():
-            self._replicas.renew()
         answer = await self._calls.make(method, request)
         self._known.set()
         return answer
+
+    def _renew_connections(self) -> None:
+        """Reconnect if files of ``tls`` have changed.
+
+        Each call does, also one that then fails at once: a call that probes waits for a connection,
+        which the old certificates may not get.
+        """
+        if self._openings and self._certificates.renew():
+            self._replicas.renew()
 
     def _connect(self, endpoint: Endpoint) -> Replica:
         return Replica(

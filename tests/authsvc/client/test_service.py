@@ -13,6 +13,7 @@ import grpc
 import pytest
 
 from authsvc.client import AuthClient, ClientTls
+from authsvc.client.breaker import FAILURES, OPEN_SECONDS
 from authsvc.client.replica import Replica
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.domain.resolution import Outcome
@@ -28,6 +29,8 @@ from tests.support.stack import ROLES, start_authsvc
 from tests.support.tokens import RESOURCE, IdentityProvider
 
 pytestmark = pytest.mark.anyio
+
+CALLER = "spiffe://dev/client"
 
 
 @pytest.fixture
@@ -199,3 +202,50 @@ async def _copy(reader: StreamReader, writer: StreamWriter) -> None:
         while data := await reader.read(65536):
             writer.write(data)
             await writer.drain()
+
+
+@pytest.mark.usefixtures("files_always_checked")
+@pytest.mark.parametrize("streams", [True, False])
+async def test_a_call_that_probes_gets_a_connection_by_a_new_certificate(
+    tmp_path: Path, idp: IdentityProvider, clock: Clock, streams: bool
+) -> None:
+    tls = tmp_path / "tls"
+    write_development_certificates(tls, client_name=CALLER)
+    settings = settings_for(
+        tmp_path,
+        idp,
+        listen="127.0.0.1:0",
+        resources=(),
+        callers=[{"name": "one", "certificate_names": [CALLER], "resources": [RESOURCE]}],
+        tls={
+            "certificate_file": tls / "server.pem",
+            "key_file": tls / "server.key",
+            "client_ca_file": tls / "ca.pem",
+        },
+    )
+    own = ClientTls(tmp_path / "ca.pem", tmp_path / "client.pem", tmp_path / "client.key")
+    # Another authority's: authsvc accepts them as little as ones that have expired.
+    write_development_certificates(tmp_path, client_name=CALLER)
+    async with (
+        running(settings, clock=clock) as address,
+        AuthClient(
+            address, tls=own, deadline_seconds=TIMEOUT_SECONDS, streams=streams, clock=clock
+        ) as client,
+    ):
+        open_breaker(client)
+        clock.advance(OPEN_SECONDS)
+        probe = asyncio.create_task(client.resolve("", idp.token(), resource=RESOURCE))
+        await asyncio.sleep(0)
+        for path in (own.ca_file, own.certificate_file, own.key_file):
+            assert path is not None
+            path.write_bytes((tls / path.name).read_bytes())
+        with pytest.raises(AuthError, match="authsvc is unavailable; last failure"):
+            await client.resolve("", idp.token(), resource=RESOURCE)
+        async with asyncio.timeout(TIMEOUT_SECONDS / 2):
+            assert (await probe).principal is not None
+
+
+def open_breaker(client: AuthClient) -> None:
+    for _ in range(FAILURES):
+        with suppress(AuthError), client._breaker.call():
+            raise AuthError(Reason.SERVICE_UNAVAILABLE)
