@@ -44,6 +44,7 @@ BOUNDED = {
     },
     "authsvc/audit/admin_actions.py": {"AdminActions._recent": "1,024 actions, by digests"},
     "authsvc/audit/security_file.py": {"SecurityFile.counts": NAMES},
+    "authsvc/audit/ocsf.py": {"_ip": "1,024 addresses, of 40 characters each"},
     "authsvc/audit/calls.py": {
         "CallAudit.counts": NAMES,
     },

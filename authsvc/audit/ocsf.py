@@ -10,6 +10,7 @@ import logging
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any
 
@@ -21,7 +22,14 @@ from authsvc.audit.call_event import (
     CallEvent,
     CallOutcome,
 )
-from authsvc.audit.security import SecurityEventType
+from authsvc.audit.security import (
+    FIELDS,
+    SecurityEvent,
+    SecurityEventType,
+    level_of,
+    text_of,
+    values_of,
+)
 from authsvc.audit.unanswered import OUTCOME_UNKNOWN
 
 VERSION = "1.8.0"
@@ -113,14 +121,16 @@ _TARGET = {"role_id": 1, "role": "Target"}
 _PROTOCOL = {"auth_protocol_id": 6, "auth_protocol": "OAUTH 2.0"}
 
 
-class OcsfFormatter(logging.Formatter):
-    """A record of a security event as one JSON object on one line, in ASCII."""
+def security_line(event: SecurityEvent, when: float) -> str:
+    """A security event as one JSON object on one line, in ASCII, without its end.
 
-    def format(self, record: logging.LogRecord) -> str:
-        """The line, without its end."""
-        severity = MEDIUM if record.levelno >= logging.WARNING else INFORMATIONAL
-        found = security_event(vars(record), record.created, record.getMessage(), severity)
-        return _ENCODER.encode(found)
+    Args:
+        event: what happened.
+        when: in seconds since the epoch.
+    """
+    severity = MEDIUM if level_of(event) >= logging.WARNING else INFORMATIONAL
+    fields = dict(zip(FIELDS, values_of(event), strict=True))
+    return _ENCODER.encode(security_event(fields, when, text_of(event), severity))
 
 
 def security_event(
@@ -367,10 +377,17 @@ _KINDS = {"prompts/get": "prompt", "resources/read": "resource"}
 
 
 def _endpoint(address: str) -> Event:
-    with suppress(ValueError):
-        if len(address) <= _MAX_IP_CHARACTERS:
-            return {"ip": str(ip_address(address))}
+    if len(address) <= _MAX_IP_CHARACTERS and (found := _ip(address)):
+        return {"ip": found}
     return {"name": address or UNKNOWN}
+
+
+@lru_cache(maxsize=1_024)
+def _ip(address: str) -> str:
+    """An IP address as the schema has it; empty for what is none. Cached, as clients come again."""
+    with suppress(ValueError):
+        return str(ip_address(address))
+    return ""
 
 
 def _of_method(method: str) -> Activity:

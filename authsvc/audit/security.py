@@ -7,11 +7,14 @@ a whole session id.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from enum import StrEnum
 from operator import attrgetter
+from typing import Protocol
 
 from authsvc.audit.log_records import log_record
 from authsvc.audit.unanswered import Unanswered
@@ -64,10 +67,11 @@ class SecurityEvent:
     client_address: str = ""
 
 
-_FIELDS = tuple(field.name for field in fields(SecurityEvent))
+FIELDS = tuple(field.name for field in fields(SecurityEvent))
 
 # Not dataclasses.asdict, which copies each value.
-_values_of = attrgetter(*_FIELDS)
+values_of: Callable[[SecurityEvent], tuple[str, ...]] = attrgetter(*FIELDS)
+"""The values of an event's ``FIELDS``, in their order."""
 
 _LEVELS = {
     SecurityEventType.SUBJECT_MISMATCH: logging.WARNING,
@@ -106,12 +110,60 @@ OF_FILE = frozenset(
 is one, and else in the log."""
 
 
+class EventSink(Protocol):
+    """Gets each event before the log does, in the thread that it happens in."""
+
+    def take(self, event: SecurityEvent, when: float) -> bool:
+        """Take an event. It must not raise.
+
+        Args:
+            event: what happened.
+            when: in seconds since the epoch.
+
+        Returns:
+            Whether the event is kept here: the log has no need of one that is ``OF_FILE``.
+        """
+        ...
+
+
+_sinks: tuple[EventSink, ...] = ()
+
+
+@contextmanager
+def also_given_to(sink: EventSink) -> Iterator[None]:
+    """Give all events of this process to a sink, too, until the end of the block."""
+    global _sinks  # noqa: PLW0603 - as a logger has its handlers
+    _sinks = (*_sinks, sink)
+    try:
+        yield
+    finally:
+        _sinks = tuple(it for it in _sinks if it is not sink)
+
+
 def record(event: SecurityEvent) -> None:
-    """Log an event."""
-    level = _LEVELS.get(event.event_type, logging.INFO)
+    """Audit an event. It is written when this returns: to the file, the log, or both."""
+    when = time.time()
+    is_kept = False
+    for sink in _sinks:
+        is_kept = sink.take(event, when) or is_kept
+    if is_kept and event.event_type in OF_FILE:
+        return
+    level = level_of(event)
     if log.isEnabledFor(level):
-        fields = zip(_FIELDS, _values_of(event), strict=True)
-        log.handle(log_record(log, level, _TEXTS[event.event_type], fields))
+        fields = zip(FIELDS, values_of(event), strict=True)
+        logged = log_record(log, level, text_of(event), fields)
+        logged.created = when
+        log.handle(logged)
+
+
+def level_of(event: SecurityEvent) -> int:
+    """The level of an event, as of ``logging``."""
+    return _LEVELS.get(event.event_type, logging.INFO)
+
+
+def text_of(event: SecurityEvent) -> str:
+    """What happened, for people."""
+    return _TEXTS[event.event_type]
 
 
 def token_rejected(
@@ -198,8 +250,7 @@ def tokens_revoked(
         whose = "without a provider session, "
     elif provider_session:
         whose = f"of provider session {shown_digest(provider_session)}, "
-    time = datetime.fromtimestamp(until, UTC).isoformat()
-    detail = f"{whose}issued up to {time}"
+    detail = f"{whose}issued up to {datetime.fromtimestamp(until, UTC).isoformat()}"
     record(
         SecurityEvent(
             SecurityEventType.TOKENS_REVOKED,

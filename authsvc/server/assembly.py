@@ -16,6 +16,7 @@ from authsvc.admin.sessions import SessionAdmin, no_streams
 from authsvc.assertions.signer import Assertions
 from authsvc.audit import security
 from authsvc.audit.calls import CallAudit
+from authsvc.audit.security_file import appending_to_file
 from authsvc.audit.sessions import SessionAudit
 from authsvc.common.file_faults import file_fault
 from authsvc.common.settings import ConfigError
@@ -34,7 +35,6 @@ from authsvc.server.stores import open_store
 from authsvc.signals.processing import SignalProcessor
 from authsvc.signals.status import SignalStatuses
 from authsvc.stores import SessionStore
-from authsvc.telemetry import logs
 from authsvc.telemetry.clocks import ClockOffsets
 from authsvc.telemetry.exposition import metrics_exposed
 from authsvc.telemetry.metrics import (
@@ -123,7 +123,7 @@ async def assembled(
     async with AsyncExitStack() as closing:
         traces = await closing.enter_async_context(tracing(settings.tracing, "authsvc"))
         closing.enter_context(_security_file(settings, metrics))
-        closing.enter_context(metrics.security.counting())
+        closing.enter_context(security.also_given_to(metrics.security))
         sessions = closing.enter_context(_session_audit(settings, clock))
         store = await closing.enter_async_context(_store(settings, metrics, traces, sessions))
         call_audit = await closing.enter_async_context(_call_audit(settings, metrics))
@@ -280,8 +280,7 @@ def _security_file(settings: Settings, metrics: Metrics) -> Iterator[None]:
         return
     with ExitStack() as closing:
         try:
-            appending = logs.appending_to_file(security.LOGGER_NAME, path, settings.audit.format)
-            file = closing.enter_context(appending)
+            file = closing.enter_context(appending_to_file(path, settings.audit.format))
         except OSError as error:
             raise ConfigError(f"audit_file: {file_fault(path, error)}") from None
         metrics.audited_events = file.counts

@@ -7,14 +7,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Literal
 
-from authsvc.audit.formats import AuditFormat
-from authsvc.audit.ocsf import OcsfFormatter
-from authsvc.audit.security_file import SecurityFile
 from authsvc.telemetry.json_lines import JsonFormatter
 from authsvc.telemetry.log_stream import LogStream
 
@@ -55,33 +49,3 @@ def _for_terminals(*, colors: bool) -> logging.Formatter:
     from authsvc.telemetry.terminal_lines import formatter
 
     return formatter(colors=colors)
-
-
-@contextmanager
-def appending_to_file(
-    logger_name: str, path: Path, audit_format: AuditFormat = "json"
-) -> Iterator[SecurityFile]:
-    """Append the security events of a logger to a file, too, until the end of the block. Only its
-    owner can read the file. Events of sessions are in the file alone.
-
-    Args:
-        logger_name: of the logger.
-        path: the file.
-        audit_format: of its lines.
-
-    Raises:
-        OSError: the file cannot be written, or is a symbolic link.
-    """
-    handler = SecurityFile(path)
-    handler.setFormatter(OcsfFormatter() if audit_format == "ocsf" else JsonFormatter())
-    logger, of_the_log = logging.getLogger(logger_name), logging.getLogger().handlers[:]
-    logger.addHandler(handler)
-    for other in of_the_log:
-        other.addFilter(handler.leaves_to_log)
-    try:
-        yield handler
-    finally:
-        for other in of_the_log:
-            other.removeFilter(handler.leaves_to_log)
-        logger.removeHandler(handler)
-        handler.close()

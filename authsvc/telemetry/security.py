@@ -1,13 +1,13 @@
-"""Counts of security events, taken from the log that has them."""
+"""Counts of security events."""
 
 from __future__ import annotations
 
-import logging
+import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 
 from authsvc.audit import security
+from authsvc.audit.security import SecurityEvent
 from authsvc.domain.errors import Reason
 
 _EVENTS = security.SecurityEventType
@@ -22,8 +22,8 @@ _COUNTED_FROM_ZERO = (
 that appears with 40 events, it shows none."""
 
 
-class SecurityEvents(logging.Handler):
-    """A handler of the security log that counts its events.
+class SecurityEvents:
+    """An ``EventSink`` that counts events. Thread-safe.
 
     Args:
         callers: the names of those whose events alerts look for: these are counted from 0 on.
@@ -33,22 +33,13 @@ class SecurityEvents(logging.Handler):
     """
 
     def __init__(self, callers: Iterable[str] = ()) -> None:
-        super().__init__()
+        self._lock = threading.Lock()
         self.counts: Counter[tuple[str, str, str]] = Counter(
             {(*event, caller): 0 for caller in callers for event in _COUNTED_FROM_ZERO}
         )
 
-    def emit(self, record: logging.LogRecord) -> None:
-        """See ``logging.Handler``."""
-        fields = record.__dict__
-        event = str(fields.get("event_type")), str(fields.get("reason")), str(fields.get("caller"))
-        self.counts[event] += 1
-
-    @contextmanager
-    def counting(self) -> Iterator[None]:
-        """Count the events of the block."""
-        security.log.addHandler(self)
-        try:
-            yield
-        finally:
-            security.log.removeHandler(self)
+    def take(self, event: SecurityEvent, when: float) -> bool:
+        """See ``EventSink``."""
+        with self._lock:
+            self.counts[event.event_type.value, event.reason, event.caller] += 1
+        return False

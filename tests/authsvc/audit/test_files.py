@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import logging
 import os
 import subprocess
 import sys
@@ -15,12 +14,13 @@ from pathlib import Path
 
 import pytest
 
+from authsvc.audit import security
 from authsvc.audit.call_sinks import FileSink
 from authsvc.audit.calls import AuditFormat, CallEvent, CallOutcome
 from authsvc.audit.private_file import PrivateFile, check_file, is_unread_pipe
-from authsvc.audit.security_file import SecurityFile
+from authsvc.audit.security import SecurityEvent, SecurityEventType
+from authsvc.audit.security_file import SecurityFile, appending_to_file
 from authsvc.audit.write_failures import REPORT_SECONDS, WriteFailures
-from authsvc.telemetry import logs
 from tests.support.bounds import TIMEOUT_SECONDS
 
 USABLE = ("a file", "a pipe", "a device", "new", "in a new folder")
@@ -31,19 +31,19 @@ UNUSABLE = (
 EVENTS = [(0.0, CallEvent("tools/list", CallOutcome.SUCCEEDED))]
 
 
-Append = Callable[[Path], logging.Logger]
+Append = Callable[[Path], SecurityFile]
 
 
 @pytest.fixture
 def appended() -> Iterator[Append]:
-    """Appends the events of a logger to a file."""
+    """Appends security events to a file."""
     with ExitStack() as closing:
+        yield lambda path: closing.enter_context(appending_to_file(path))
 
-        def append(path: Path) -> logging.Logger:
-            closing.enter_context(logs.appending_to_file("tests.audit", path))
-            return logging.getLogger("tests.audit")
 
-        yield append
+def happens(detail: str) -> None:
+    """An event that is in the log, too."""
+    security.record(SecurityEvent(SecurityEventType.SERVICE_STARTED, detail=detail))
 
 
 class Disk:
@@ -74,14 +74,14 @@ def test_the_file_stays_private_and_is_followed(tmp_path: Path, appended: Append
     path = tmp_path / "folder" / "events.jsonl"
     path.parent.mkdir()
     path.touch(mode=0o644)
-    logger = appended(path)
-    logger.warning("one")
+    appended(path)
+    happens("one")
     path.rename(tmp_path / "rotated")
-    logger.warning("two")
+    happens("two")
     path.unlink()
-    logger.warning("three")
+    happens("three")
     assert "one" in (tmp_path / "rotated").read_text()
-    assert json.loads(path.read_text())["event"] == "three"
+    assert json.loads(path.read_text())["detail"] == "three"
     assert path.stat().st_mode & 0o077 == 0
 
 
@@ -90,10 +90,10 @@ def test_a_link_is_not_written_through(tmp_path: Path, appended: Append) -> None
     with pytest.raises(OSError, match="symbolic"):
         appended(tmp_path / "link")
     path = tmp_path / "events"
-    logger = appended(path)
+    appended(path)
     path.unlink()
     path.symlink_to(tmp_path / "elsewhere")
-    logger.warning("one")
+    happens("one")
     assert not (tmp_path / "elsewhere").exists()
 
 
@@ -266,16 +266,16 @@ def test_a_security_event_waits_for_no_reader_of_a_pipe(
     """It is written in the event loop: a reader that stops would stop all requests."""
     path = tmp_path / "pipe"
     os.mkfifo(path)
-    logger = appended(path)
+    appended(path)
     for number in range(1_000):
-        logger.warning("event", extra={"number": number, "detail": "x" * 100})
+        happens(str(number))
     assert reports(caplog) == [(1, "Resource temporarily unavailable")]
     reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     lines = os.read(reader, 1024 * 1024).splitlines()
     assert 0 < len(lines) < 1_000
-    assert [json.loads(line)["number"] for line in lines] == list(range(len(lines)))
-    logger.warning("kept")
-    assert json.loads(os.read(reader, 1024 * 1024))["event"] == "kept"
+    assert [json.loads(line)["detail"] for line in lines] == [*map(str, range(len(lines)))]
+    happens("kept")
+    assert json.loads(os.read(reader, 1024 * 1024))["detail"] == "kept"
     os.close(reader)
 
 
@@ -314,28 +314,26 @@ def test_a_full_disk_fails_no_request_and_is_reported_with_counts(
     caplog: pytest.LogCaptureFixture,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    logger = appended(tmp_path / "events")
+    file = appended(tmp_path / "events")
     disk = Disk(monkeypatch)
     for _ in range(10):
-        logger.warning("lost")
+        happens("lost")
     disk.room = 10_000
-    logger.warning("kept")
-    assert json.loads((tmp_path / "events").read_text())["event"] == "kept"
+    happens("kept")
+    assert json.loads((tmp_path / "events").read_text())["detail"] == "kept"
     assert reports(caplog) == [(1, "No space left on device")]
     assert "Traceback" not in capsys.readouterr().err
-    logger.handlers[0].close()
+    file.close()
     assert reports(caplog)[1:] == [(9, "No space left on device")]
 
 
 def test_a_real_full_disk_counts_what_is_lost(
     appended: Append, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    logger = appended(Path("/dev/full"))
+    file = appended(Path("/dev/full"))
     for _ in range(10):
-        logger.warning("lost")
-    (handler,) = logger.handlers
-    assert isinstance(handler, SecurityFile)
-    assert handler.counts == {"written": 0, "failed": 10}
+        happens("lost")
+    assert file.counts == {"written": 0, "failed": 10}
     assert reports(caplog) == [(1, "No space left on device")]
     assert capfd.readouterr().err == ""
 
@@ -343,15 +341,18 @@ def test_a_real_full_disk_counts_what_is_lost(
 def test_a_line_at_the_end_of_the_space_is_followed_by_whole_ones(tmp_path: Path) -> None:
     """In a process that may write 200 bytes to a file, and then more."""
     program = """
-import logging, resource, sys
+import resource, sys
 from pathlib import Path
+from authsvc.audit.security import SecurityEvent, SecurityEventType
 from authsvc.audit.security_file import SecurityFile
-handler = SecurityFile(Path(sys.argv[1]))
+file = SecurityFile(Path(sys.argv[1]), lambda event, when: event.detail)
 _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
 for number in range(6):
     resource.setrlimit(resource.RLIMIT_FSIZE, (200 if number < 4 else most, most))
-    handler.handle(logging.makeLogRecord({"msg": f"{number}:" + "x" * 77}))
-print(dict(handler.counts))
+    detail = f"{number}:" + "x" * 77
+    file.take(SecurityEvent(SecurityEventType.SERVICE_STARTED, detail=detail), 0.0)
+print(dict(file.counts))
+file.close()
 """
     path = tmp_path / "events"
     done = subprocess.run(
@@ -370,15 +371,13 @@ print(dict(handler.counts))
 def test_a_line_that_cannot_be_made_is_reported(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    class Broken(logging.Formatter):
-        def format(self, record: logging.LogRecord) -> str:
-            raise KeyError("a value that is not shown")
+    def broken(event: SecurityEvent, when: float) -> str:
+        raise KeyError("a value that is not shown")
 
-    handler = SecurityFile(tmp_path / "events")
-    handler.setFormatter(Broken())
-    handler.handle(logging.makeLogRecord({"msg": "one"}))
+    file = SecurityFile(tmp_path / "events", broken)
+    assert not file.take(SecurityEvent(SecurityEventType.SERVICE_STARTED), 0.0)
     assert reports(caplog) == [(1, "KeyError")]
-    handler.close()
+    file.close()
 
 
 def test_failures_are_reported_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
@@ -439,12 +438,12 @@ def test_a_security_event_does_not_wait_for_calls(
 
     monkeypatch.setattr(os, "write", slow_for_calls)
     sink = FileSink(path, "json", 1.0)
-    logger = appended(path)
+    appended(path)
     writer = threading.Thread(target=sink.write, args=(EVENTS,))
     writer.start()
     assert held.wait(TIMEOUT_SECONDS)
-    logger.warning("security")
-    assert json.loads(path.read_text())["event"] == "security"
+    happens("security")
+    assert json.loads(path.read_text())["detail"] == "security"
     release.set()
     writer.join(TIMEOUT_SECONDS)
     sink.close()

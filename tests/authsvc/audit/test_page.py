@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -23,7 +22,6 @@ from authsvc.audit.call_event import (
     CallOutcome,
 )
 from authsvc.audit.calls import ANONYMOUS_AT_ONCE, ANONYMOUS_PER_SECOND
-from authsvc.audit.ocsf import OcsfFormatter
 from authsvc.audit.pending import CLOSE_SECONDS, MAX_CHARACTERS, MAX_EVENTS
 from authsvc.audit.security import SecurityEvent, SecurityEventType
 from authsvc.audit.sessions import ANONYMOUS_AT_ONCE as SESSIONS_AT_ONCE
@@ -114,11 +112,8 @@ def test_the_numbers() -> None:
 
 
 def as_ocsf(event: SecurityEvent) -> dict[str, Any]:
-    extra = {field.name: getattr(event, field.name) for field in fields(SecurityEvent)}
-    record = logging.LogRecord("authsvc.security", logging.INFO, "", 0, "text", (), None)
-    record.__dict__.update(extra)
-    event_line: dict[str, Any] = json.loads(OcsfFormatter().format(record))
-    return event_line
+    line: dict[str, Any] = json.loads(ocsf.security_line(event, 1_800_000_000.0))
+    return line
 
 
 def test_where_ocsf_has_the_fields_of_security_events() -> None:
