@@ -230,7 +230,13 @@ def test_a_line_that_did_not_fit_takes_no_other_with_it(
     disk.room = 1000
     other.append(b"two\n")
     mine.append(b"three\n")
-    assert path.read_bytes() == b"a long\ntwo\nthree\n"
+    disk.room = 3
+    with pytest.raises(OSError, match="No space"):
+        other.append(b"a long line\n")
+    disk.room = 1000
+    mine.append(b"four\n")
+    mine.append(b"five\n")
+    assert path.read_bytes() == b"a long\ntwo\nthree\na l\nfour\nfive\n"
     mine.close()
     other.close()
 

@@ -83,3 +83,15 @@ def test_an_event_is_in_the_log_unless_the_file_alone_has_it(
     # One time in both.
     assert all(it.created == file.taken[0][1] for it in logged)
     assert all(json.loads(JsonFormatter().format(it))["detail"] == "d" for it in logged)
+
+
+def test_the_file_does_not_depend_on_the_log(log: Log) -> None:
+    file = Sink(keeps=True)
+    logging.disable()
+    try:
+        with security.also_given_to(file):
+            security.record(SecurityEvent(SecurityEventType.SERVICE_STARTED))
+    finally:
+        logging.disable(logging.NOTSET)
+    assert len(file.taken) == 1
+    assert log.records == []

@@ -115,9 +115,12 @@ async def test_a_write_that_is_not_made_is_no_event(
     async with assembled(settings, clock) as service:
         writes = await writes_of(service, idp, clock)
         with closing(sqlite3.connect(path)) as other:
-            other.execute("DROP TABLE events")
+            other.execute(
+                "CREATE TRIGGER refuse BEFORE INSERT ON events "
+                "BEGIN SELECT RAISE(ABORT, 'refused'); END"
+            )
         caplog.clear()
         for write in writes.values():
-            with pytest.raises(AuthError, match="no such table"):
+            with pytest.raises(AuthError, match="refused"):
                 await write()
         assert events(caplog) == []
