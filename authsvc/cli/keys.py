@@ -16,6 +16,7 @@ from authsvc.cli.connection import Connection, admin_options
 from authsvc.cli.output import as_json_option, print_json, print_line, print_table
 from authsvc.common.times import relative, rfc3339
 from authsvc.domain.errors import AuthError
+from authsvc.net.urls import shown_url
 
 if TYPE_CHECKING:
     from authsvc.domain.service_status import ServiceStatus
@@ -97,9 +98,11 @@ def show(connection: Connection, config: Path | None, fetch: bool, as_json: bool
         print_json({"keys": [line.document() for line in lines]})
     else:
         print_table(HEADERS, [line.row(now) for line in lines])
-    for issuer, failure in dict.fromkeys((line.issuer, line.failure) for line in lines):
+    failures = ((it.issuer, it.state == "unavailable", it.failure) for it in lines)
+    for issuer, has_none, failure in dict.fromkeys(failures):
         if failure:
-            print_line(f"Newer keys of {issuer} could not be loaded: {failure}", err=True)
+            which = "Keys" if has_none else "Newer keys"
+            print_line(f"{which} of {issuer} could not be loaded: {failure}", err=True)
 
 
 def _configured(config: Path, now: float, *, fetch: bool) -> list[KeyLine]:
@@ -112,7 +115,9 @@ def _configured(config: Path, now: float, *, fetch: bool) -> list[KeyLine]:
         lines = asyncio.run(read())
     asked = settings.introspection
     if asked is not None:
-        lines.append(KeyLine(asked.issuer, "", "", "introspection", asked.endpoint, None))
+        lines.append(
+            KeyLine(asked.issuer, "", "", "introspection", shown_url(asked.endpoint), None)
+        )
     return lines
 
 
@@ -121,7 +126,8 @@ async def _of(settings: IssuerSettings, now: float, *, fetch: bool) -> Sequence[
 
     source = issuer_of(settings).keys
     path = settings.secret_file or settings.jwks_file
-    where = str(path or settings.jwks_url or f"discovery at {settings.issuer}")
+    url = shown_url(settings.jwks_url) if settings.jwks_url is not None else ""
+    where = str(path or url or f"discovery at {settings.issuer}")
     if path is None and fetch:
         await source.refresh(now)
     try:

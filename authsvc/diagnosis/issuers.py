@@ -16,7 +16,7 @@ from authsvc.net.urls import shown_url
 from authsvc.server.config import IssuerSettings, Settings
 from authsvc.server.egress import fetcher_of
 from authsvc.server.issuers import issuer_of
-from authsvc.tokens.discovery import Metadata, discover, fetch_jwks
+from authsvc.tokens.discovery import Metadata, discover, fetch_jwks, fetch_named_jwks
 from authsvc.tokens.jwk import is_labelled
 from authsvc.tokens.jwk_set import load_jwks_file
 from authsvc.tokens.keys import KeyLoadError, KeySet
@@ -93,7 +93,9 @@ def _remedy_of(error: KeyLoadError, issuer: IssuerSettings) -> str:
         return directly(key_remedy("proxy"))
     if error.stage is Stage.TLS and not error.setting:
         return "Correct the certificate at the issuer's server, or what else the text names."
-    return key_remedy(error.setting or ("jwks_url" if issuer.jwks_url is not None else ""))
+    if issuer.jwks_url is not None:
+        return key_remedy(error.setting or "jwks_url")
+    return key_remedy("jwks_uri" if error.setting == "jwks_url" else error.setting)
 
 
 def _file_faults(issuer: IssuerSettings) -> Iterator[tuple[KeyLoadError, str]]:
@@ -125,12 +127,14 @@ async def _fetch(report: Report, issuer: IssuerSettings) -> None:
         KeyLoadError: the keys cannot be loaded.
     """
     fetcher = fetcher_of(issuer, f"issuers[{issuer.issuer}]")
+    algorithms, name = issuer.algorithms, issuer.issuer
     if issuer.jwks_url is not None:
-        url, where, of_keys = issuer.jwks_url, shown_url(issuer.jwks_url), fetcher
+        where = shown_url(issuer.jwks_url)
+        fetched = await fetch_jwks(fetcher, issuer.jwks_url, algorithms, issuer=name)
     else:
         found = await _discovered(fetcher, issuer)
-        url, where, of_keys = found.jwks_uri, _in_words(found), found.fetcher
-    fetched = await fetch_jwks(of_keys, url, issuer.algorithms, issuer=issuer.issuer)
+        where = _in_words(found)
+        fetched = await fetch_named_jwks(found, algorithms, name)
     try:
         fetched.keys.check_usable()
     except KeyLoadError as error:

@@ -11,6 +11,8 @@ _BY_SETTING = {
     "metadata_url": "Correct the issuer's URL. If its metadata is elsewhere, set metadata_url; if "
     "it has none, jwks_url.",
     "jwks_url": "Correct jwks_url, or what is served there.",
+    "jwks_uri": "Have the issuer correct the jwks_uri of its metadata, or set jwks_url, in place "
+    "of discover, to the URL of its keys.",
     "proxy": "This machine has to reach it directly, or through the issuer's proxy: allow it in "
     "the firewall, NAT or network policy, or copy its keys to a jwks_file.",
 }
@@ -20,7 +22,7 @@ def key_remedy(setting: str) -> str:
     """What to do about keys that cannot be fetched.
 
     Args:
-        setting: that of the issuer's table which would mend it; empty or another where none is
-            known.
+        setting: that of the issuer's table which would mend it, or ``jwks_uri`` for that of its
+            metadata; empty or another where none is known.
     """
     return _BY_SETTING.get(setting, "Correct the cause, or the issuer's setting.")

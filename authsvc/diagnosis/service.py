@@ -21,6 +21,7 @@ from authsvc.diagnosis.token_endpoints import ask_as_client, form_of, form_of_ap
 from authsvc.domain.errors import AuthError, Reason
 from authsvc.net.client_identity import ClientIdentity
 from authsvc.net.failures import Failure, cause_of, failure_of
+from authsvc.net.urls import shown_url
 from authsvc.server.brokers import open_table
 from authsvc.server.clients import identity_of
 from authsvc.server.config import ExchangeSettings, Settings, StaticCredentials, StsSettings
@@ -93,7 +94,10 @@ def _remedy_for_server(server: str, issuers: Collection[str]) -> str:
     )
 
 
-def admin(target: str, tls: ClientTls, timeout_seconds: float) -> Check:
+_NO_KEYS = "See the findings on the issuer. Until then requests with its tokens are answered 503."
+
+
+def admin(target: str, tls: ClientTls | None, timeout_seconds: float) -> Check:
     """Whether the operator is allowed, and the status that the running service reports."""
 
     async def ask(report: Report) -> None:
@@ -113,10 +117,11 @@ def admin(target: str, tls: ClientTls, timeout_seconds: float) -> Check:
             report.fail("its store is unavailable", "See the findings on the store.")
         for issuer in status.issuers:
             state = issuer.state.name.lower()
-            if state == "ready":
-                report.ok(f"{issuer.issuer}: keys in use: {len(issuer.keys)}")
-            else:
-                report.fail(f"{issuer.issuer}: keys are {state}", "See the findings on the issuer.")
+            if state != "ready":
+                why = f": {issuer.failure}" if issuer.failure else ""
+                report.fail(f"{issuer.issuer}: keys are {state}{why}", _NO_KEYS)
+                continue
+            report.ok(f"{issuer.issuer}: keys in use: {len(issuer.keys)}")
             if issuer.failure:
                 report.warn(
                     f"{issuer.issuer}: newer keys could not be loaded: {issuer.failure}",
@@ -145,7 +150,7 @@ def _checks_of_credentials(settings: Settings) -> Iterator[Check]:
         yield Check("credentials", look, f"Correct {where}.", where)
         for place, url, reached in _endpoints(it.table, where):
             remedy = remedy_of_failure(Failure.TIMEOUT, place)
-            yield Check("credentials", reached, remedy, f"{place.table}: {url}")
+            yield Check("credentials", reached, remedy, f"{place.table}: {shown_url(url)}")
 
 
 async def _without_credentials(report: Report) -> None:
@@ -209,7 +214,7 @@ async def _is_reached(
         await reach(url, trust_of(table, place.table), proxy_of(table), identity)
     except OSError as error:
         remedy = remedy_of_failure(failure_of(error), place)
-        report.fail(f"{url}: {cause_of(error) or cause(error)}", remedy)
+        report.fail(f"{shown_url(url)}: {cause_of(error) or cause(error)}", remedy)
         return False
-    report.ok(f"{url} is reachable")
+    report.ok(f"{shown_url(url)} is reachable")
     return True

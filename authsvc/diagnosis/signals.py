@@ -14,12 +14,14 @@ from authsvc.diagnosis.key_remedies import key_remedy
 from authsvc.diagnosis.link import UNANSWERED
 from authsvc.diagnosis.reach import reach
 from authsvc.diagnosis.signal_receivers import receiver_of
+from authsvc.domain.errors import AuthError
 from authsvc.net.failures import Failure, cause_of, failure_of
 from authsvc.net.urls import shown_url
 from authsvc.server.config import Settings, SignalSettings, SignalStreamSettings
 from authsvc.server.egress import proxy_of, trust_of
 from authsvc.server.signals import own_keys
 from authsvc.tokens.keys import KeyLoadError
+from authsvc.tokens.sources import KeySource
 
 _NOT_LISTENING = (
     "Providers send signals to this address: start authsvc, or correct signals.listen. Until then "
@@ -101,7 +103,8 @@ async def _look_at_keys(report: Report, *, stream: SignalStreamSettings) -> None
     now = time.time()
     await source.refresh(now)
     if source.failure:
-        report.fail(f"{stream.issuer}: {source.failure}", f"{key_remedy('')} {_NOT_VERIFIED}")
+        remedy = f"{_remedy_of(source, stream, now)} {_NOT_VERIFIED}"
+        report.fail(f"{stream.issuer}: {source.failure}", remedy)
         return
     keys = source.current(now)
     try:
@@ -113,6 +116,16 @@ async def _look_at_keys(report: Report, *, stream: SignalStreamSettings) -> None
     report.ok(f"{stream.issuer}: keys of signals: {len(keys.keys)}, by {where}")
 
 
+def _remedy_of(source: KeySource, stream: SignalStreamSettings, now: float) -> str:
+    """What to do about keys that cannot be loaded: the error has the setting."""
+    try:
+        source.current(now)
+    except AuthError as error:
+        is_named = error.setting == "jwks_url" and stream.jwks_url is None
+        return key_remedy("jwks_uri" if is_named else error.setting)
+    return key_remedy("")
+
+
 async def _look_at_transmitter(
     report: Report, *, stream: SignalStreamSettings, place: Place, url: str
 ) -> None:
@@ -121,6 +134,6 @@ async def _look_at_transmitter(
         await reach(url, trust_of(stream, stream.table), proxy_of(stream))
     except OSError as error:
         remedy = remedy_of_failure(failure_of(error), place)
-        report.fail(f"{name} {url}: {cause_of(error) or cause(error)}", remedy)
+        report.fail(f"{name} {shown_url(url)}: {cause_of(error) or cause(error)}", remedy)
     else:
         report.ok(f"{stream.issuer}: {name} is reachable")

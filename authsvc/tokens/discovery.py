@@ -62,7 +62,7 @@ async def fetch_discovered(
         KeyLoadError: as ``discover``; or the keys cannot be fetched, or are no JWK Set.
     """
     metadata = await discover(fetcher, issuer, metadata_url=metadata_url)
-    return await fetch_jwks(metadata.fetcher, metadata.jwks_uri, algorithms, issuer=issuer)
+    return await fetch_named_jwks(metadata, algorithms, issuer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +113,24 @@ async def discover(fetcher: Fetcher, issuer: str, *, metadata_url: str | None = 
         setting=_mending(errors),
         stage=_stage(errors),
     )
+
+
+async def fetch_named_jwks(metadata: Metadata, algorithms: Collection[str], issuer: str) -> Fetched:
+    """The keys at the ``jwks_uri`` of metadata.
+
+    Raises:
+        KeyLoadError: as ``fetch_jwks``. The message says which metadata names the URL. Where what
+            answers has no keys, the setting is ``jwks_url``, which takes the place of metadata.
+    """
+    try:
+        return await fetch_jwks(metadata.fetcher, metadata.jwks_uri, algorithms, issuer=issuer)
+    except KeyLoadError as error:
+        is_elsewhere = error.stage is Stage.ANSWER and not error.setting
+        raise KeyLoadError(
+            f"{error}; its URL is the jwks_uri of {shown_url(metadata.url)}",
+            setting="jwks_url" if is_elsewhere else error.setting,
+            stage=error.stage,
+        ) from None
 
 
 def _mending(errors: Collection[KeyLoadError]) -> str:

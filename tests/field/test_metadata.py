@@ -182,7 +182,9 @@ async def test_keys_come_from_the_first_place_even_if_they_cannot_be_fetched(sit
     site.answers[OIDC_APPENDED.format(path="")] = metadata(site.url, f"{site.url}/jwks")
     source = configured(site.url)
     assert not await accepts(source)
-    assert source.keys.failure == f"{site.url}/gone: answered 404"
+    place = RFC_8414.format(path="")
+    named = f"its URL is the jwks_uri of {site.url}{place}"
+    assert source.keys.failure == f"{site.url}/gone: answered 404; {named}"
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ def _closed() -> str:
 
 
 def _metadata_of(issuer: str) -> Answer:
-    return Answer(json.dumps({"issuer": issuer, "jwks_uri": f"{issuer}/jwks"}).encode())
+    return Answer(json.dumps({"issuer": issuer, "jwks_uri": f"{issuer}/jwks?hush"}).encode())
 
 
 PLACE = "/.well-known/oauth-authorization-server"
@@ -80,6 +80,12 @@ KEY_CASES: dict[str, tuple[dict[str, Any], Callable[[Site], dict[str, Answer]], 
         "they differ in the slash at the end",
     ),
     "no keys at the URL": ({"jwks_url": "/keys"}, lambda _: {}, "jwks_url", "answered 404"),
+    "no keys where the metadata says": (
+        {"discover": True},
+        lambda site: {PLACE: _metadata_of(site.url)},
+        "jwks_url",
+        "/jwks?...: answered 404; its URL is the jwks_uri of ",
+    ),
     "keys that are none": (
         {"jwks_url": "/keys"},
         lambda _: {"/keys": Answer(b"<html>")},
@@ -105,6 +111,7 @@ async def test_keys_that_cannot_be_fetched(
     log = await _logged_of(settings_for(tmp_path, idp, issuers=issuers), site.url, caplog)
     assert log.startswith(f"KEYS_UNAVAILABLE: no keys of {site.url}: ")
     assert says in log
+    assert "hush" not in caplog.text
     assert log.endswith(f" (setting: issuers[{site.url}].{setting})")
 
 

@@ -487,6 +487,12 @@ async def test_the_remedy_for_keys_that_cannot_be_fetched_fits_the_cause(tmp_pat
             ended = await remedy(issuer=tls_site.url, ca_file=authority.file(), **where)
             assert ended.startswith("Correct the certificate")
             assert "firewall" not in ended
+    with serving_http() as site:
+        uri = {"issuer": site.url, "jwks_uri": f"{site.url}/gone?hush"}
+        site.answers["/.well-known/openid-configuration"] = Answer(json.dumps(uri).encode())
+        (gone,) = await found(issuers.checks(trusting(issuer=site.url, discover=True)))
+        assert gone.text.startswith(f"{site.url}/gone?...: answered 404; its URL is the jwks_uri")
+        assert gone.remedy.startswith("Have the issuer correct the jwks_uri of its metadata, or")
     refused = await remedy(issuer=ISSUER, jwks_url="http://127.0.0.1:1/keys")
     assert refused.startswith("This machine has to reach it")
 

@@ -31,6 +31,7 @@ from tests.support.commands import (
     run_here,
     run_on_terminal,
 )
+from tests.support.http import serving_http
 from tests.support.operators import Site, clients, settings, write_tls
 from tests.support.service import settings_for
 from tests.support.tokens import ISSUER, OTHER_RESOURCE, RESOURCE, IdentityProvider
@@ -536,6 +537,25 @@ async def test_why_newer_keys_could_not_be_loaded_is_printed(
     found = [it async for it in diagnose([check], timeout_seconds=SECONDS)]
     assert [str(it.level) for it in found] == ["ok", "ok", "warn"]
     assert found[-1].text == f"{ISSUER}: newer keys could not be loaded: {failure}"
+
+
+async def test_keys_that_are_nowhere_are_named_with_their_url(
+    tmp_path: Path, idp: IdentityProvider, clock: Clock
+) -> None:
+    """By the running service, to operators; the query of the URL may hold a secret."""
+    with serving_http() as site:
+        issuer = {"issuer": ISSUER, "algorithms": ["ES256"], "jwks_url": f"{site.url}/keys?hush"}
+        configured = settings_for(tmp_path, idp, local_operators=True, issuers=[issuer])
+        async with running(configured, clock=clock) as address:
+            ran = await run("keys", "show", "--target", address, *PATIENT)
+            check = service.admin(address, None, SECONDS)
+            found = [it async for it in diagnose([check], timeout_seconds=SECONDS)]
+    failure = f"{site.url}/keys?...: answered 404"
+    assert ran.err.strip() == f"Keys of {ISSUER} could not be loaded: {failure}"
+    (fault,) = (it for it in found if str(it.level) != "ok")
+    assert (str(fault.level), fault.text) == ("fail", f"{ISSUER}: keys are unavailable: {failure}")
+    assert "answered 503" in fault.remedy
+    assert "hush" not in ran.out
 
 
 @pytest.mark.parametrize("permitted", [False, True])

@@ -354,7 +354,8 @@ def test_keys_of_a_configuration(config: Path, tmp_path: Path) -> None:
     )
     config.write_text(
         text + '[[issuers]]\nissuer = "http://127.0.0.1:1"\nalgorithms = ["ES256"]\n'
-        "discover = true\n"
+        'discover = true\n[[issuers]]\nissuer = "http://127.0.0.1:2"\nalgorithms = ["ES256"]\n'
+        'jwks_url = "http://127.0.0.1:2/keys?hush"\n'
     )
     ran = invoked("keys", "show", "--config", config)
     lines = [" ".join(line.split()) for line in ran.output.splitlines()]
@@ -362,10 +363,12 @@ def test_keys_of_a_configuration(config: Path, tmp_path: Path) -> None:
         f"{ISSUER} - HS256 ready {tmp_path}/secret 2 h ago",
         f"{ISSUER} - HS256 previous {tmp_path}/old {lines[2].split('old ')[1]}",
         "http://127.0.0.1:1 - - not fetched discovery at http://127.0.0.1:1 -",
+        "http://127.0.0.1:2 - - not fetched http://127.0.0.1:2/keys?... -",
     ]
     assert (tmp_path / "secret").read_text() not in ran.output
     fetched = json.loads(invoked("keys", "show", "--config", config, "--fetch", "--json").output)
-    assert [it["state"] for it in fetched["keys"]] == ["ready", "previous", "unavailable"]
+    states = ["ready", "previous", "unavailable", "unavailable"]
+    assert [it["state"] for it in fetched["keys"]] == states
 
 
 def test_keys_that_are_skipped_are_shown_with_the_cause(tmp_path: Path) -> None:

@@ -130,7 +130,8 @@ async def test_keys_of_a_url(tmp_path: Path, idp: IdentityProvider) -> None:
         given = with_stream(tmp_path, idp, jwks_url=f"{server.url}/none", algorithms=["ES256"])
         _, of_keys = await found(*checks(given))
     assert of_keys.level is Level.FAIL
-    assert "404" in of_keys.text
+    assert f"{server.url}/none: answered 404" in of_keys.text
+    assert of_keys.remedy.startswith("Correct jwks_url, or what is served there.")
     assert "answers 503 without any" in of_keys.remedy
 
 
