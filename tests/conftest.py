@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import functools
+import gc
 import os
+import ssl
 from asyncio import AbstractEventLoop
 from collections.abc import Iterator
 from pathlib import Path
 from traceback import extract_tb
 from typing import Any
 
+import httpcore2
 import pytest
 from anyio._backends._asyncio import TestRunner
 from hypothesis import HealthCheck, settings
+from redis._parsers.commands import AsyncCommandsParser
+from redis.asyncio.cluster import ClusterNode
 
 from tests.support.clock import Clock
 from tests.support.tokens import IdentityProvider
@@ -46,6 +52,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=_is_covered)
 
 
+def pytest_collection_finish() -> None:
+    """The collected tests stay until the end: no garbage collection looks at them again."""
+    gc.collect()
+    gc.freeze()
+
+
 def _is_covered(item: pytest.Item) -> bool:
     return item.path.relative_to(_TESTS).parts[0] in _COVERED
 
@@ -72,6 +84,42 @@ def idp(clock: Clock) -> IdentityProvider:
 def files_always_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Watched files are checked at each use: no test waits for the interval between two checks."""
     monkeypatch.setattr("authsvc.net.watched_file.WATCH_INTERVAL_SECONDS", 0.0)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _the_systems_authorities_are_loaded_once() -> Iterator[None]:
+    """httpx loads them for each client: 25 ms, also where it speaks plain HTTP."""
+    load = httpcore2.default_ssl_context
+
+    @functools.cache
+    def loaded(_file: str | None, _folder: str | None, trust_env: bool) -> ssl.SSLContext:
+        return load(_trust_env=trust_env)
+
+    def cached(*, _trust_env: bool = True) -> ssl.SSLContext:
+        environ = os.environ
+        return loaded(environ.get("SSL_CERT_FILE"), environ.get("SSL_CERT_DIR"), _trust_env)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(httpcore2, "default_ssl_context", cached)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _the_commands_of_valkey_are_read_once() -> Iterator[None]:
+    """Each client of a cluster reads them when it connects: 20 ms."""
+    read = AsyncCommandsParser.initialize
+    known: dict[str, Any] = {}
+
+    async def initialize(self: AsyncCommandsParser, node: ClusterNode | None = None) -> None:
+        if known:
+            self.node, self.commands = node or self.node, known
+        else:
+            await read(self, node)
+            known.update(self.commands)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(AsyncCommandsParser, "initialize", initialize)
+        yield
 
 
 def _is_for_a_loop_that_has_ended(error: object) -> bool:
