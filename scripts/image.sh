@@ -53,7 +53,8 @@ base_of() { # NAME STEP PACKAGES
     rm -rf "$folder"
 }
 
-base_of "$base" 1 ca-certificates,python3
+# grpcio needs libstdc++, which the official images of Python have.
+base_of "$base" 1 ca-certificates,libstdc++6,python3
 base_of "$build" 2 ca-certificates,python3-venv
 echo "image: 3/3 building $tag"
 buildah build --quiet --layers=false --format docker \
