@@ -240,6 +240,7 @@ def _of_authsvc(
         way = of_adapter.authsvc
         where = target or way.target
         checks.append(certificates.check(way.certificate_files()))
+        checks += link.files(way.tls())
         checks.append(link.replicas(way.target, way.tls(), seconds))
         checks.append(link.caller(way.target, way.tls(), of_adapter.resource, seconds))
     elif target is not None:
@@ -249,6 +250,7 @@ def _of_authsvc(
         checks.append(listening.check(settings, tls, seconds))
     else:
         checks.append(Check("authsvc", _not_asked, ""))
+    checks[:0] = link.files(tls)
     if tls is not None and (tls.service_token_file or tls.certificate_file):
         checks.append(service.admin(where, tls, seconds))
         if settings is not None and settings.signals is not None:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
 from authsvc.client.targets import Targets
-from authsvc.client.tls import ClientTls
-from authsvc.common.config_faults import ConfigFaults
+from authsvc.client.tls import ClientTls, file_faults
 from authsvc.common.setting_rules import Fault, rule
-from authsvc.common.settings import Table
+from authsvc.common.settings import ConfigError, Table
 
 
 def _target(target: str) -> str:
@@ -56,11 +56,6 @@ class AuthsvcAddress(Table):
             ConfigError: files with certificates or the key cannot be used: one line for each.
         """
         tls = ClientTls(ca_file, self.certificate_file, self.key_file, self.service_token_file)
-        faults = ConfigFaults()
-        for load in (tls.readable_authorities, tls.pair):
-            try:
-                load()
-            except OSError as error:
-                faults.add(f"authsvc: {error.strerror}")
-        faults.check()
+        if faults := file_faults(replace(tls, service_token_file=None)):
+            raise ConfigError("\n".join(f"authsvc: {it}" for it in faults))
         return tls

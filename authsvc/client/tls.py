@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -230,6 +231,41 @@ class ServiceToken:
             self._failures.of([])
             file.mark_read()
         return self._token
+
+
+def file_faults(tls: ClientTls) -> list[str]:
+    """Why files cannot be used, a line for each: one that cannot be used hides no other."""
+    loads: list[Callable[[], object]] = [tls.readable_authorities]
+    unread = [*filter(None, map(partial(_unreadable, tls), ("certificate_file", "key_file")))]
+    if not unread:
+        loads.append(tls.pair)
+    faults = [fault for load in loads if (fault := _fault_of(load))]
+    token = _unreadable(tls, "service_token_file")
+    if not token and tls.service_token_file is not None:
+        token = _fault_of(ServiceToken(tls.service_token_file).metadata)
+    return [*faults, *unread, *filter(None, [token])]
+
+
+def _unreadable(tls: ClientTls, name: str) -> str:
+    path: Path | None = getattr(tls, name)
+
+    def read() -> None:
+        if path is not None:
+            with _named(**{name: path}):
+                path.read_bytes()
+
+    return _fault_of(read)
+
+
+def _fault_of(load: Callable[[], object]) -> str:
+    """Why it cannot be loaded; empty if it can."""
+    try:
+        load()
+    except OSError as error:
+        return error.strerror or str(error)
+    except AuthError as error:
+        return error.detail
+    return ""
 
 
 @contextmanager

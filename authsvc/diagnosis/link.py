@@ -14,7 +14,9 @@ from cryptography import x509
 from authsvc.client import AuthClient, ClientTls
 from authsvc.client.health import Health, probe
 from authsvc.client.targets import Endpoint, Targets, endpoints_of, look_up
+from authsvc.client.tls import file_faults
 from authsvc.client.tls_context import context_of
+from authsvc.common.settings import ConfigError
 from authsvc.diagnosis import Check, Report, cause, side_by_side
 from authsvc.diagnosis.certificates import report_validity, validity_stated
 from authsvc.domain.errors import AuthError, Reason
@@ -59,6 +61,28 @@ class _UnansweredError(Exception):
     """A connection was accepted, and nothing was answered."""
 
 
+def files(tls: ClientTls | None) -> list[Check]:
+    """The check of a caller's files: what is wrong with them is found before a connection is."""
+    if tls is None:
+        return []
+
+    async def look(report: Report) -> None:
+        for fault in file_faults(tls):
+            report.fail(fault, "Correct the file, or the setting or option that names it.")
+
+    return [Check("files", look, "")]
+
+
+def check_files(tls: ClientTls | None) -> None:
+    """Check a caller's files, before they are used.
+
+    Raises:
+        ConfigError: they cannot be used: a line for each, which ``files`` reports.
+    """
+    if tls is not None and (faults := file_faults(tls)):
+        raise ConfigError("\n".join(faults))
+
+
 def replicas(target: str, tls: ClientTls | None, timeout_seconds: float) -> Check:
     """Whether each replica is reachable, proves its identity, and serves.
 
@@ -71,6 +95,7 @@ def replicas(target: str, tls: ClientTls | None, timeout_seconds: float) -> Chec
     remedy = f"{_TO_CLIENTS.unreachable} Or raise --timeout-seconds."
 
     async def check(report: Report) -> None:
+        check_files(tls)
         endpoints = await replicas_at(target)
         look = partial(look_at, tls=tls, timeout_seconds=timeout_seconds / 2, advice=_TO_CLIENTS)
         await side_by_side(report, (partial(look, endpoint=it) for it in endpoints), remedy)
@@ -82,6 +107,7 @@ def caller(target: str, tls: ClientTls | None, resource: str, timeout_seconds: f
     """Whether the adapter is allowed to use its resource."""
 
     async def ask(report: Report) -> None:
+        check_files(tls)
         await _ask(report, target, tls, resource, timeout_seconds)
 
     return Check("caller", ask, "See the findings on authsvc above.", target)

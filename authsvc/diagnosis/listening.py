@@ -9,7 +9,7 @@ from authsvc.client.targets import Endpoint
 from authsvc.common.file_faults import file_fault
 from authsvc.common.settings import ConfigError
 from authsvc.diagnosis import Check, Report
-from authsvc.diagnosis.link import Advice, look_at, names_of
+from authsvc.diagnosis.link import Advice, check_files, look_at, names_of
 from authsvc.net.addresses import from_here
 from authsvc.server.config import Settings, TlsSettings
 
@@ -32,6 +32,7 @@ def check(settings: Settings, tls: ClientTls | None, timeout_seconds: float) -> 
     """
 
     async def look(report: Report) -> None:
+        check_files(tls)
         endpoint, trust = Endpoint(from_here(settings.listen)), None
         needs_certificate = False
         if settings.tls is not None:

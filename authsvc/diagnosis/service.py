@@ -14,7 +14,7 @@ from authsvc.diagnosis import Check, Look, Report, cause, certificates
 from authsvc.diagnosis.adapter import AdapterSettings
 from authsvc.diagnosis.client_credentials import check_expiry
 from authsvc.diagnosis.endpoint_remedies import Place, remedy_of_failure
-from authsvc.diagnosis.link import check_certificate
+from authsvc.diagnosis.link import check_certificate, check_files
 from authsvc.diagnosis.listening import own_certificate
 from authsvc.diagnosis.reach import reach
 from authsvc.diagnosis.token_endpoints import ask_as_client, form_of, form_of_api_server
@@ -101,6 +101,7 @@ def admin(target: str, tls: ClientTls | None, timeout_seconds: float) -> Check:
     """Whether the operator is allowed, and the status that the running service reports."""
 
     async def ask(report: Report) -> None:
+        check_files(tls)
         try:
             async with AdminClient(target, deadline_seconds=timeout_seconds / 2, tls=tls) as client:
                 status = await client.status()

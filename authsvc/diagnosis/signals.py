@@ -11,7 +11,7 @@ from authsvc.client import AdminClient, ClientTls
 from authsvc.diagnosis import Check, Report, cause, directly
 from authsvc.diagnosis.endpoint_remedies import Place, remedy_of_failure
 from authsvc.diagnosis.key_remedies import key_remedy
-from authsvc.diagnosis.link import UNANSWERED
+from authsvc.diagnosis.link import UNANSWERED, check_files
 from authsvc.diagnosis.reach import reach
 from authsvc.diagnosis.signal_receivers import receiver_of
 from authsvc.domain.errors import AuthError
@@ -64,6 +64,7 @@ def running(target: str, tls: ClientTls | None, timeout_seconds: float) -> Check
     """What the running service reports of its streams, to an operator."""
 
     async def ask(report: Report) -> None:
+        check_files(tls)
         async with AdminClient(target, deadline_seconds=timeout_seconds / 2, tls=tls) as client:
             streams = await client.signal_streams()
         for stream in streams:

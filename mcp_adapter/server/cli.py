@@ -86,6 +86,7 @@ def check_config(config: Path | None, as_json: bool) -> None:
     Exit code 0 if `serve` would accept it, 2 if not. Certificates that have expired or have to be
     renewed are warnings.
     """
+    from authsvc.client.tls import file_faults
     from authsvc.net.certificate_files import warnings_of
     from mcp_adapter.server import running as server
     from mcp_adapter.server.config import Settings
@@ -97,6 +98,8 @@ def check_config(config: Path | None, as_json: bool) -> None:
         server.check(settings)
         authsvc = settings.authsvc
         warnings = warnings_of(authsvc.certificate_files(authsvc.ca_file))
+        if authsvc.ca_file is not None:  # it starts without its token, and is denied until then
+            warnings += [f"authsvc: {it}" for it in file_faults(authsvc.tls(authsvc.ca_file))]
     except ConfigError as error:
         problems = str(error).splitlines()
     if as_json:

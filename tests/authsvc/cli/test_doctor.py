@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from authsvc.cli import main
+from authsvc.cli.doctor import _print_waiting
 from authsvc.client import ClientTls
 from authsvc.common.settings import ConfigError
 from authsvc.diagnosis import (
@@ -516,6 +517,33 @@ def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     """No variable of a proxy is set."""
     for name in PROXY_VARIABLES:
         monkeypatch.delenv(name, raising=False)
+
+
+async def test_files_of_the_adapter_are_named_before_a_connection(tmp_path: Path) -> None:
+    adapter = tmp_path / "adapter.toml"
+    adapter.write_text(
+        'resource = "https://mcp.example/mcp"\nauthorization_servers = ["https://as.example"]\n'
+        '[authsvc]\ntarget = "127.0.0.1:1"\nca_file = "/none/ca"\ncertificate_file = "/none/c"\n'
+        'key_file = "/none/k"\nservice_token_file = "/none/t"\n'
+    )
+    ran = await run_here("doctor", "--adapter-config", adapter, "--json", *PATIENT)
+    others = {"adapter", "configuration"}
+    found = [it for it in ran.json()["findings"] if it["subject"] not in others]
+    names = {"ca_file": "ca", "certificate_file": "c", "key_file": "k", "service_token_file": "t"}
+    assert [(it["subject"], it["text"]) for it in found] == [
+        ("files", f"{name} /none/{file}: No such file or directory") for name, file in names.items()
+    ]
+    assert all(it["remedy"].startswith("Correct the file") for it in found)
+
+
+def test_progress_names_a_few_checks(capsys: pytest.CaptureFixture[str]) -> None:
+    async def look(report: Report) -> None:
+        pass
+
+    _print_waiting([Check("issuer", look, "", f"https://{n}.example") for n in range(7)])
+    said = capsys.readouterr().err
+    assert "waiting for issuer https://0.example, " in said
+    assert said.rstrip().endswith("issuer https://4.example and 2 more")
 
 
 @pytest.mark.usefixtures("no_proxy")
