@@ -6,7 +6,6 @@ import asyncio
 import logging
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,9 +31,6 @@ if TYPE_CHECKING:
 _MEND_CONFIGURATION = (
     "Correct the setting, or the file that it names. `check-config` says whether all are right."
 )
-
-_MAX_THREADS = 64
-"""Threads that look up names and read files."""
 
 _MAX_SHOWN = 5
 """Checks that a line of progress names."""
@@ -132,15 +128,11 @@ def _check_urls(
 
 
 async def _report(checks: list[Check], seconds: float, *, as_json: bool) -> bool:
-    """Print all findings; whether something fails.
-
-    Here, and not after the loop has ended: that waits for threads, such as one that looks up a name
-    or reads a disk that hangs.
-    """
+    """Print all findings; whether something fails."""
+    from authsvc.common.daemon_threads import DaemonThreads
     from authsvc.diagnosis import diagnose
 
-    # Of the default ones, a few that hang would keep all others waiting.
-    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_MAX_THREADS))
+    asyncio.get_running_loop().set_default_executor(DaemonThreads())
     findings = []
     waiting = _print_waiting if sys.stderr.isatty() else _print_nothing
     async for finding in diagnose(checks, timeout_seconds=seconds, waiting=waiting):

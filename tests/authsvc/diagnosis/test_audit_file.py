@@ -5,10 +5,14 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
+from secrets import token_hex
+from threading import Event
 from typing import NamedTuple
 
 import pytest
+from click.testing import CliRunner
 
+from authsvc.cli import main
 from authsvc.diagnosis import Level, Report, diagnose
 from authsvc.diagnosis.adapter import AdapterSettings, Audit
 from authsvc.diagnosis.audit_file import _check, checks
@@ -141,3 +145,29 @@ async def test_one_file_of_both_programs(tmp_path: Path, idp: IdentityProvider) 
     ]
     assert len(levels) == 3
     assert levels[-1] == "warn"
+
+
+def test_a_disk_that_hangs_keeps_no_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_end, ended = Event(), list[bool]()
+
+    def hang(*_: object) -> None:
+        may_end.wait(TIMEOUT_SECONDS)
+        ended.append(True)
+
+    monkeypatch.setattr("authsvc.diagnosis.audit_file._check", hang)
+    config = tmp_path / "authsvc.toml"
+    (tmp_path / "secret").write_text(token_hex(32))
+    config.write_text(
+        f'resources = ["{RESOURCE}"]\naudit_file = "{tmp_path}/events"\n[store]\nkind = "memory"\n'
+        f'[[issuers]]\nissuer = "https://i.example"\nalgorithms = ["HS256"]\n'
+        f'secret_file = "{tmp_path}/secret"\n'
+    )
+    try:
+        options = ("--config", str(config), "--timeout-seconds", "1")
+        ran = CliRunner().invoke(main, ["doctor", *options])
+        assert f"{tmp_path}/events: did not answer in 1 s" in ran.output
+        assert not ended
+    finally:
+        may_end.set()
