@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sysconfig
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +19,8 @@ import yaml  # type: ignore[import-untyped] # it has no stubs
 from tests.support.bounds import TIMEOUT_SECONDS
 
 EXECUTABLE = Path(sysconfig.get_path("purelib"), "envoy", "_bin", "envoy")
+
+POLL_SECONDS = 0.01
 
 _STARTED = "starting main dispatch loop"
 
@@ -61,6 +65,8 @@ def running_envoy(configuration: Mapping[str, Any], folder: Path) -> Iterator[Pa
     reading = None
     try:
         _wait_for_start(process.stderr)
+        for listener in configuration["static_resources"].get("listeners", ()):
+            _wait_for_listener(listener["address"])
         # A full pipe would stop it.
         reading = threading.Thread(target=process.stderr.read)
         reading.start()
@@ -87,3 +93,21 @@ def _wait_for_start(log: IO[str]) -> None:
         if _STARTED in line:
             return
     raise AssertionError("".join(seen))
+
+
+def _wait_for_listener(address: Mapping[str, Any]) -> None:
+    """Envoy listens a moment after it has started: first it reads the files of its secrets."""
+    if pipe := address.get("pipe"):
+        family, where = socket.AF_UNIX, pipe["path"]
+    else:
+        at = address["socket_address"]
+        family, where = socket.AF_INET, (at["address"], at["port_value"])
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    while True:
+        with socket.socket(family) as tried:
+            try:
+                tried.connect(where)
+                return
+            except OSError:
+                assert time.monotonic() < deadline, f"Envoy does not listen at {where}"
+        time.sleep(POLL_SECONDS)
