@@ -283,12 +283,13 @@ for (const Client of [Authsvc, StreamingAuthsvc]) {{
     target, protos: process.env.AUTHSVC_PROTOS, caFile: 'ca.pem', serviceTokenFile: 'service-token',
   }});
   const sessionId = (await authsvc.createSession(resource, token)).session.id;
+  // At once: it is kept for 2 s, and the calls below may take longer.
+  const created = authsvc.written.addTo({{ resource, sessionId }}).consistencyToken;
   await authsvc.resolve({{ resource, sessionId, token }}, {{ traceparent: '{TRACEPARENT}' }});
   // More than a batch may hold, and more than a connection has streams.
   const asked = Array.from({{ length: 600 }}, () => authsvc.resolve(
     {{ resource, sessionId, token }}, {{ timeoutMs: 60_000 }}));
   const subjects = new Set((await Promise.all(asked)).map((it) => it.principal.subject));
-  const created = authsvc.written.addTo({{ resource, sessionId }}).consistencyToken;
   await authsvc.revokeSession(resource, sessionId);
   const ended = authsvc.written.addTo({{ resource, sessionId }}).consistencyToken;
   authsvc.written.keep({{ resource, sessionId }}, 'of a resolve that was in flight');
