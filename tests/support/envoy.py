@@ -66,7 +66,8 @@ def running_envoy(configuration: Mapping[str, Any], folder: Path) -> Iterator[Pa
     try:
         _wait_for_start(process.stderr)
         for listener in configuration["static_resources"].get("listeners", ()):
-            _wait_for_listener(listener["address"])
+            if place := _place_of(listener["address"]):
+                _wait_for_listener(*place)
         # A full pipe would stop it.
         reading = threading.Thread(target=process.stderr.read)
         reading.start()
@@ -95,19 +96,22 @@ def _wait_for_start(log: IO[str]) -> None:
     raise AssertionError("".join(seen))
 
 
-def _wait_for_listener(address: Mapping[str, Any]) -> None:
-    """Envoy listens a moment after it has started: first it reads the files of its secrets."""
+def _place_of(address: Mapping[str, Any]) -> tuple[int, Any] | None:
+    """The family and place of a listener; None on any free port."""
     if pipe := address.get("pipe"):
-        family, where = socket.AF_UNIX, pipe["path"]
-    else:
-        at = address["socket_address"]
-        family, where = socket.AF_INET, (at["address"], at["port_value"])
+        return socket.AF_UNIX, pipe["path"]
+    at = address["socket_address"]
+    return (socket.AF_INET, (at["address"], at["port_value"])) if at["port_value"] else None
+
+
+def _wait_for_listener(family: int, place: Any) -> None:  # noqa: ANN401 - a path, or host and port
+    """Envoy listens a moment after it has started: first it reads the files of its secrets."""
     deadline = time.monotonic() + TIMEOUT_SECONDS
     while True:
         with socket.socket(family) as tried:
             try:
-                tried.connect(where)
+                tried.connect(place)
                 return
             except OSError:
-                assert time.monotonic() < deadline, f"Envoy does not listen at {where}"
+                assert time.monotonic() < deadline, f"Envoy does not listen at {place}"
         time.sleep(POLL_SECONDS)
