@@ -41,7 +41,7 @@ from tests.support.tokens import ISSUER, RESOURCE
 pytestmark = pytest.mark.anyio
 
 REQUESTS = 2_500
-SEEDS = range(4)
+SEEDS = range(2)
 
 ROUTE = {
     "resource": RESOURCE,

@@ -369,7 +369,7 @@ class OverSqlite(Service):
 
 
 TestOverMemory = OverMemory.TestCase
-TestOverMemory.settings = settings(max_examples=400, stateful_step_count=30)
+TestOverMemory.settings = settings(max_examples=200, stateful_step_count=30)
 TestOverSqlite = OverSqlite.TestCase
 TestOverSqlite.settings = settings(max_examples=50, stateful_step_count=30)
 

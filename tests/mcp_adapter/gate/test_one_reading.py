@@ -401,7 +401,7 @@ def test_a_plain_app_serves_what_was_authorised(portal: BlockingPortal, *, state
     gate = watched.gate(stateful=stateful)
     reached = 0
 
-    @settings(max_examples=2000, deadline=None)
+    @settings(max_examples=1000, deadline=None)
     @given(requests())
     def run(sent: Sent) -> None:
         nonlocal reached
