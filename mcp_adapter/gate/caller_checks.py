@@ -48,8 +48,8 @@ class CallerChecks:
     Args:
         check: asks.
         log_fields: the fields of log lines that say whom the response is for.
-        on_lag: told by how many seconds a check that got no answer in time has ended too late:
-            for so long nothing else could run.
+        on_lag: called for a check that got no answer in time, with the seconds by which it ended
+            too late: for so long nothing else could run.
     """
 
     def __init__(

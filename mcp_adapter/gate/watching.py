@@ -49,7 +49,7 @@ class Watched:
             for nothing.
         on_complete: called once no more of the response is to come, which may be several times;
             None for nothing.
-        on_lag: told of checks that the event loop has kept from their answers, in seconds.
+        on_lag: called with the lag of each check that got no answer in time, in seconds.
     """
 
     def __init__(
