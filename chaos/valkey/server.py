@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import signal
 import socket
 import subprocess
@@ -25,6 +26,11 @@ _READY = ("Ready to accept connections", "+monitor master")
 _CLIENT_SECONDS = 30.0
 _POLL_SECONDS = 0.01
 _BIND_ATTEMPTS = 5
+
+_NEVER_GIVEN = range(20_000, 32_768)
+"""Linux gives those from 32768 (``net.ipv4.ip_local_port_range``)."""
+
+_offered: set[int] = set()
 
 
 class ValkeyError(Exception):
@@ -200,10 +206,21 @@ def single(
 
 
 def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+    """A port that is free now, and another one at each call.
+
+    It is not of those that the system gives to what asks for any port: one of these could be given
+    to another program until it is used.
+    """
+    while True:
+        port = secrets.choice(_NEVER_GIVEN)
+        with socket.socket() as probe:
+            try:
+                probe.bind((HOST, port))
+            except OSError:
+                continue
+        if port not in _offered:
+            _offered.add(port)
+            return port
 
 
 def fresh(folder: Path) -> Path:

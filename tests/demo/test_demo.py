@@ -17,20 +17,10 @@ import pytest
 
 from demo.children import ChildFailedError, Children
 from tests.support.bounds import TIMEOUT_SECONDS
+from tests.support.valkey import free_port
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT = TIMEOUT_SECONDS
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for item in sockets:
-            item.bind(("127.0.0.1", 0))
-        return [item.getsockname()[1] for item in sockets]
-    finally:
-        for item in sockets:
-            item.close()
 
 
 def command(folder: Path, ports: list[int]) -> list[str]:
@@ -96,7 +86,7 @@ def in_use(port: int) -> bool:
 
 
 def test_what_it_prints_works_and_ctrl_c_ends_it(tmp_path: Path) -> None:
-    ports = free_ports(4)
+    ports = [free_port() for _ in range(4)]
     with demo(tmp_path / "demo", ports) as (process, printed):
         assert "Ready." in printed, printed
         call, role, sessions, client = (pasted(printed, number) for number in (1, 2, 3, 4))
@@ -122,7 +112,7 @@ def test_what_it_prints_works_and_ctrl_c_ends_it(tmp_path: Path) -> None:
 
 
 def test_it_starts_again_with_its_keys_and_a_fresh_token(tmp_path: Path) -> None:
-    ports = free_ports(4)
+    ports = [free_port() for _ in range(4)]
     secrets, tokens = set(), set()
     for ending in (signal.SIGTERM, signal.SIGHUP):
         with demo(tmp_path, ports) as (process, printed):
@@ -153,7 +143,7 @@ def test_a_process_that_ends_by_itself_is_told_with_its_log(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("taken", [0, 1, 2])
 def test_a_taken_port_is_named(tmp_path: Path, taken: int) -> None:
-    ports = free_ports(4)
+    ports = [free_port() for _ in range(4)]
     with socket.socket() as other:
         other.bind(("127.0.0.1", ports[taken]))
         other.listen()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import shlex
 import signal
-import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -32,6 +31,7 @@ from tests.examples.program import Program
 from tests.examples.test_pages import blocks
 from tests.support.bounds import TIMEOUT_SECONDS
 from tests.support.processes import ROOT, spawn
+from tests.support.valkey import free_port
 
 pytestmark = pytest.mark.anyio
 
@@ -81,13 +81,6 @@ def processes_of(command: list[str]) -> int:
     return int(command[command.index("--workers") + 1]) if "--workers" in command else 1
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports of this machine that are free now. Not each of the servers says which it has chosen."""
-    with ExitStack() as stack:
-        bound = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [listener.getsockname()[1] for listener in bound]
-
-
 COMMANDS = commands()
 NAMES = list(COMMANDS)
 
@@ -100,7 +93,8 @@ def servers(config: Path) -> Iterator[dict[str, Server]]:
         address = str(authsvc.wait_for("listening on", TIMEOUT_SECONDS)["address"])
         environment = {"AUTHSVC": address, "REQUEST_STATE_KEY": token_hex(32), "COLUMNS": "200"}
         started = {}
-        for (name, command), port in zip(COMMANDS.items(), free_ports(len(COMMANDS)), strict=True):
+        for name, command in COMMANDS.items():
+            port = free_port()
             arguments = [word.replace("8010", str(port)) for word in command]
             program = Program(arguments, environment, FOLDER)
             stack.callback(program.end)
