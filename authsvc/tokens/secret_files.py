@@ -37,7 +37,7 @@ class SecretFiles:
         algorithm: of all of them.
 
     Raises:
-        KeyLoadError: a file is missing or invalid at the start; its setting is that of the file.
+        KeyLoadError: the current file is missing or invalid at the start.
     """
 
     def __init__(self, current: Path, *previous: Path, algorithm: str = "HS256") -> None:
@@ -45,12 +45,6 @@ class SecretFiles:
         self._previous = previous
         self._algorithm = algorithm
         self._current = load_secret_file(current, algorithm)
-        for path in previous:
-            try:
-                load_secret_file(path, algorithm)
-            except KeyLoadError as error:
-                error.setting = "previous_secret_files"
-                raise
 
     def load(self) -> KeySet:
         """The secrets in the files.

@@ -429,3 +429,9 @@ async def test_a_transmitter_with_a_private_address_is_not_polled(tmp_path: Path
     nowhere = Transmitter("https://10.0.0.1/poll")
     async with polled(tmp_path, nowhere) as it:
         assert "10.0.0.1 is not public" in await it.polls.next_failure()
+
+
+async def test_a_wait_ends_at_its_time_without_the_event() -> None:
+    stopping = asyncio.Event()
+    await polling._set_within(stopping, 0.001)
+    assert not stopping.is_set()

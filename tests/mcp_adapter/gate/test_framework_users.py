@@ -442,6 +442,17 @@ async def test_starlettes_user_is_unauthenticated_without_a_token(resolver: Memo
     assert response.json()["result"]["user"] == [False, "", []]
 
 
+def test_the_user_of_the_sdk_is_current_within_a_block() -> None:
+    sdk = _loaded_sdk.__wrapped__()  # as in a process that has just loaded it
+    user = sdk.user(known("alice", "c"), RESOURCE)
+    assert isinstance(user, AuthenticatedUser)
+    with sdk.current(user):
+        assert auth_context_var.get() is user
+        with sdk.current(None):
+            assert auth_context_var.get() is None
+    assert auth_context_var.get() is None
+
+
 async def test_open_paths_have_no_user_whatever_was_served_before(
     resolver: MemoryResolver,
 ) -> None:
